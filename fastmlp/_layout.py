@@ -1,0 +1,127 @@
+"""Where everything lies: parameters in one flat vector, activations in one flat workspace."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernels import activations, backprop
+
+Array = NDArray[Any]
+_ALIGNMENT = 16  # numbers; blocks start at a cache line where the workspace does
+
+
+class Views(list[Array]):
+    """Views into one flat vector. Assigning to an item copies into the vector; the length is fixed."""
+
+    def __init__(self, views: Iterable[Array], vector: Array, name: str):
+        super().__init__(views)
+        self.vector, self.name = vector, name
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(index, slice):
+            positions = range(*index.indices(len(self)))
+            values = list(value)
+            if len(values) != len(positions):
+                raise ValueError(f"{self.name} has a fixed length: {len(values)} arrays for {len(positions)} places")
+            staged = [self._checked(i, v) for i, v in zip(positions, values, strict=True)]
+            for i, v in zip(positions, staged, strict=True):
+                self[i][...] = v
+        else:
+            self[index][...] = self._checked(index, value)
+
+    def _checked(self, index: int, value: Any) -> Array:
+        array = np.asarray(value)
+        if array.shape != self[index].shape:
+            raise ValueError(f"{self.name}[{index}] must have shape {self[index].shape}, got {array.shape}")
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{self.name}[{index}] must hold real numbers, got dtype {array.dtype}")
+        return array
+
+    def _fixed(self, *_: Any, **__: Any) -> Any:
+        raise TypeError(f"{self.name} has a fixed length, given by layer_sizes; assign to its items instead")
+
+    append = extend = insert = pop = remove = clear = sort = reverse = __delitem__ = __iadd__ = __imul__ = _fixed
+
+    def __reduce__(self) -> Any:
+        return list, (list(map(np.copy, self)),)
+
+
+class Layout:
+    """The positions of a network's parameters and the tables that its kernels read.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+    codes : sequence of int
+        The activation of each layer but the input, as the kernels number them.
+    """
+
+    def __init__(self, layer_sizes: Sequence[int], codes: Sequence[int]):
+        self.sizes, self.codes = tuple(layer_sizes), tuple(codes)
+        self.n_layers = len(self.sizes) - 1
+        self.offsets: list[tuple[int, int]] = []  # of W and of b
+        end = 0
+        for fan_in, fan_out in zip(self.sizes[:-1], self.sizes[1:], strict=True):
+            self.offsets.append((end, end + fan_in * fan_out))
+            end += (fan_in + 1) * fan_out
+        self.n_parameters = end
+        self._tables: dict[tuple[int, bool], tuple[Array, Array, int]] = {}
+
+    def views(self, vector: Array, names: tuple[str, str] = ("weights", "biases")) -> tuple[Views, Views]:
+        """Views of each W, (fan_in, fan_out), and of each b, (1, fan_out), in a flat vector."""
+        shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        weights = [vector[w:b].reshape(shape) for (w, b), shape in zip(self.offsets, shapes, strict=True)]
+        biases = [vector[b : b + n].reshape(1, n) for (_, b), (_, n) in zip(self.offsets, shapes, strict=True)]
+        return Views(weights, vector, names[0]), Views(biases, vector, names[1])
+
+    def tables(self, rows: int, keep_z: bool = False) -> tuple[Array, Array, int]:
+        """`layers` and `blocks` as kernels/backprop.py describes them, and the size of the workspace.
+
+        Parameters
+        ----------
+        rows : int
+            How many rows the workspace holds.
+        keep_z : bool
+            Whether every layer keeps its pre-activation, or only those whose backward needs it.
+        """
+        key = rows, keep_z
+        if key not in self._tables:
+            if len(self._tables) >= 16:
+                self._tables.clear()
+            self._tables[key] = self._build_tables(rows, keep_z)
+        return self._tables[key]
+
+    def _build_tables(self, rows: int, keep_z: bool) -> tuple[Array, Array, int]:
+        end = 0
+
+        def block(size: int) -> int:
+            nonlocal end
+            start, end = end, end + -(-size // _ALIGNMENT) * _ALIGNMENT
+            return start
+
+        layers = np.zeros((self.n_layers, backprop.N_COLUMNS), np.int64)
+        blocks = np.zeros(backprop.N_BLOCKS, np.int64)
+        blocks[backprop.ONE], blocks[backprop.ZERO] = block(1), block(max(self.sizes))
+        source = block(rows * self.sizes[0])
+        for l, row in enumerate(layers):
+            fan_out, code = self.sizes[l + 1], self.codes[l]
+            output = l == self.n_layers - 1
+            a = block(rows * fan_out)
+            z = block(rows * fan_out) if keep_z or output or activations.TABLE[code].keeps_z else a
+            row[[backprop.FAN_IN, backprop.FAN_OUT, backprop.ACTIVATION]] = self.sizes[l], fan_out, code
+            row[[backprop.W, backprop.B]] = self.offsets[l]
+            row[[backprop.INPUT, backprop.Z, backprop.A, backprop.DELTA]] = source, z, a, block(rows * fan_out)
+            source = a
+        blocks[backprop.TARGET] = block(rows * self.sizes[-1])
+        blocks[backprop.VALUE] = block(rows * self.sizes[-1])
+        blocks[backprop.ROW_LOSS] = block(rows)
+        return layers, blocks, end
+
+
+def aligned_empty(size: int, dtype: Any) -> Array:
+    """An uninitialised vector that starts at a cache line."""
+    array = np.empty(size + _ALIGNMENT, dtype)
+    start = -array.ctypes.data % 64 // array.itemsize
+    return array[start : start + size]

@@ -1,0 +1,221 @@
+"""The gate: what users pass becomes what kernels take, or an exception that names the argument, what came, what was wanted."""
+
+import math
+import numbers
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+_SCAN_ROWS_BYTES = 1 << 22  # rows are scanned in pieces of about 4 MB, so that a memory-mapped array stays on disk
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """`value`, if it is one of the `known` names."""
+    known = list(known)
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a name, one of {known}; got {value!r}")
+    if value not in known:
+        raise ValueError(f"{name}={value!r} is not known; choose one of {known}")
+    return value
+
+
+def integer(name: str, value: Any, least: int) -> int:
+    """`value` as an int that is at least `least`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    return int(value)
+
+
+def real(name: str, value: Any, *, above: float | None = None, least: float | None = None, below: float = math.inf) -> float:
+    """`value` as a finite float within bounds (`above` and `below` excluded, `least` included)."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    low = number > above if above is not None else least is None or number >= least
+    if not (low and number < below):
+        bounds = f"> {above:g}" if above is not None else f">= {least:g}"
+        bounds += "" if below == math.inf else f" and < {below:g}"
+        raise ValueError(f"{name} must be {bounds} and finite, got {value!r}")
+    return number
+
+
+def float_dtype(value: Any) -> np.dtype[Any]:
+    """float32 or float64."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype must be float32 or float64, got {value!r}")
+    return dtype
+
+
+def random_source(random_state: Any) -> Any:
+    """Something that draws as `numpy.random` does. An int seeds a RandomState, None is NumPy's global state."""
+    if random_state is None:
+        return None
+    if isinstance(random_state, np.random.RandomState | np.random.Generator):
+        return random_state
+    seed = integer("random_state", random_state, 0)
+    if seed >= 2**32:
+        raise ValueError(f"random_state must be below 2**32, got {seed}")
+    return np.random.RandomState(seed)
+
+
+def callables(name: str, value: Any) -> tuple[Any, ...]:
+    """A sequence of functions."""
+    if callable(value) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a sequence of functions, got {value!r}")
+    functions = tuple(value)
+    for i, function in enumerate(functions):
+        if not callable(function):
+            raise TypeError(f"{name}[{i}] must be callable, got {function!r}")
+    return functions
+
+
+def pointwise_input(name: str, value: Any) -> Array:
+    """A fresh array of float32 (if it came so) or float64 in C order."""
+    array = numeric(name, value)
+    return np.array(array, np.float32 if array.dtype == np.float32 else np.float64, order="C")
+
+
+def layer_sizes(value: Any) -> list[int]:
+    """At least two positive integers."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"layer_sizes must be a sequence of integers such as [2, 10, 1], got {value!r}")
+    sizes = [integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(value)]
+    if len(sizes) < 2:
+        raise ValueError(f"layer_sizes must name at least the inputs and the outputs, got {value!r}")
+    return sizes
+
+
+def numeric(name: str, value: Any) -> Array:
+    """`value` as an array of real numbers of whatever type."""
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(f"{name} is a sparse matrix; dense is wanted: pass {name}.toarray()")
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked entries; fill them first, for example with {name}.filled(0)")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
+    if array.dtype == object:
+        # pandas gives object for columns of mixed kinds and for nullable numbers: numbers pass, anything else does not
+        if all(isinstance(item, numbers.Real) for item in array.flat):
+            array = array.astype(np.float64)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return array
+
+
+def _scan(name: str, array: Array) -> None:
+    """ValueError that says where, if a number is NaN or infinite."""
+    step = max(1, _SCAN_ROWS_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        finite = np.isfinite(array[start : start + step])
+        if not finite.all():
+            row, *column = np.argwhere(~finite)[0]
+            where = ", ".join(map(str, [start + int(row), *map(int, column)]))
+            raise ValueError(
+                f"{name} must be finite, got {array[start + row][tuple(column)]} at {name}[{where}]"
+                f" (as {array.dtype}); impute or drop such rows"
+            )
+
+
+def _as_kernel_array(array: Array, dtype: Any) -> Array:
+    """`array` in C order, aligned, of `dtype`: itself if it is so already."""
+    with np.errstate(over="ignore"):
+        array = np.require(array, dtype, ["C", "A"])
+    if not array.flags.writeable:
+        # A read-only array is another type to Numba and would compile every kernel again. Kernels never write to X or
+        # y: show them the same memory without the flag.
+        interface = dict(array.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        array = np.asarray(SimpleNamespace(__array_interface__=interface, owner=array))
+    return array
+
+
+def features(name: str, value: Any, n_features: int, dtype: Any, *, scan: bool = True) -> Array:
+    """X as (n, n_features) in C order of `dtype`, finite if `scan` (else the caller's kernel looks)."""
+    array = numeric(name, value)
+    if array.ndim != 2:
+        hint = f"; for a single row pass {name}.reshape(1, -1)" if array.ndim == 1 else ""
+        raise ValueError(f"{name} must be 2-D, (rows, {n_features}), got shape {array.shape}{hint}")
+    if array.shape[1] != n_features:
+        raise ValueError(f"{name} must have {n_features} features (columns), got shape {array.shape}")
+    if array.shape[0] == 0:
+        raise ValueError(f"{name} is empty: at least one row is wanted, got shape {array.shape}")
+    array = _as_kernel_array(array, dtype)
+    if scan:
+        _scan(name, array)
+    return array
+
+
+def scan(name: str, array: Array) -> None:
+    """ValueError that says where, if a number of a checked array is NaN or infinite."""
+    _scan(name, array)
+
+
+def like(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array of numbers of exactly this shape."""
+    array = numeric(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    return _as_kernel_array(array, dtype)
+
+
+def targets(name: str, value: Any, n_rows: int, k: int, output: str, loss: str, dtype: Any, rows_of: str = "X") -> Array:
+    """y as a flat vector: n_rows * k numbers, or n_rows class indices where the output is a softmax.
+
+    Raises
+    ------
+    ValueError
+        Wrong length or shape, not finite, class indices out of range, or targets that the loss has no value for.
+    """
+    array = numeric(name, value)
+    shapes = f"({n_rows}, {k})" + (f" or ({n_rows},)" if k == 1 or output == "softmax" else "")
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"{name} must have shape {shapes}, got {array.shape}")
+    if len(array) != n_rows:
+        raise ValueError(f"{name} must have one entry for each of the {n_rows} rows of {rows_of}, got shape {array.shape}")
+    if array.ndim == 1 and output == "softmax":
+        return _class_indices(name, array, k, dtype)
+    if array.shape != (n_rows, k) and not (array.ndim == 1 and k == 1):
+        hint = f"; class indices go in as a 1-D array: {name}.ravel()" if array.shape == (n_rows, 1) else ""
+        raise ValueError(f"{name} must have shape {shapes}, got {array.shape}{hint}")
+    array = _as_kernel_array(array, dtype)
+    _scan(name, array)
+    if loss == "binary_cross_entropy" or (loss == "cross_entropy" and output == "softmax"):
+        _bounded(name, array, 1.0, f"{loss} of a {output} output wants targets in [0, 1]")
+    elif loss == "cross_entropy":
+        _bounded(name, array, math.inf, "cross_entropy wants targets that are not negative")
+    if output == "softmax" and loss == "cross_entropy":
+        sums = array.sum(axis=1, dtype=np.float64)
+        wrong = np.flatnonzero(np.abs(sums - 1) > 1e-3)
+        if wrong.size:
+            raise ValueError(
+                f"{name} must be one-hot or probabilities, rows that sum to 1; {name}[{wrong[0]}] sums to {sums[wrong[0]]:g}"
+            )
+    return array.reshape(-1)
+
+
+def _bounded(name: str, array: Array, most: float, wanted: str) -> None:
+    outside = np.argwhere((array < 0) | (array > most))
+    if outside.size:
+        where = tuple(map(int, outside[0]))
+        raise ValueError(f"{wanted}, got {name}[{', '.join(map(str, where))}] = {array[where]:g}")
+
+
+def _class_indices(name: str, array: Array, k: int, dtype: Any) -> Array:
+    wrong = np.flatnonzero(~((array >= 0) & (array < k) & (array == np.floor(array))))
+    if wrong.size:
+        raise ValueError(
+            f"{name} must hold class indices 0 to {k - 1} (or one-hot rows), got {name}[{wrong[0]}] = {array[wrong[0]]}"
+        )
+    return _as_kernel_array(array, dtype)

@@ -1,0 +1,211 @@
+"""The loop of `MLP.fit`: Python sees epochs, the compiled kernel whole stretches of steps."""
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._layout import aligned_empty
+from .kernels import JIT, team, training
+from .kernels import optimizers as optimizer_kernels
+
+if TYPE_CHECKING:
+    from .mlp import MLP
+
+Array = NDArray[Any]
+
+# A compiled call cannot be interrupted: it gets about this much work at a time, by a cautious guess at the speed.
+_SECONDS_PER_CALL, _FLOPS_PER_SECOND, _SECONDS_PER_ROW = 0.1, 2e10, 1e-7
+# A step must be worth this much arithmetic to a thread to pay for meeting the others twice.
+_FLOPS_PER_THREAD = 1e6
+
+
+@dataclass
+class History:
+    """What `MLP.fit` saw, an entry for each epoch.
+
+    Attributes
+    ----------
+    loss : list of float
+        Mean over the epoch's rows of the objective without the L2 penalty, each batch before its own update.
+    validation_loss : list of float
+        The same for validation_data after the epoch's last update; empty without validation_data.
+    gradient_norm : list of list of float
+        For each layer the Euclidean norm of dW, averaged over the epoch's steps; empty without track_gradients.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    gradient_norm: list[list[float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The checked arguments of `MLP.fit`."""
+
+    epochs: int
+    batch_size: int
+    shuffle: bool
+    progress: bool
+    callbacks: tuple[Callable[..., Any], ...]
+    track_gradients: bool
+
+
+def fit(mlp: "MLP", data: tuple[Array, Array], held_out: tuple[Array, Array] | None, options: Options) -> History:
+    """Trains `mlp` on checked data; see `MLP.fit`."""
+    x, _ = data
+    steps_per_epoch = math.ceil(len(x) / options.batch_size)
+    history = History()
+    watched = held_out is not None or options.progress or bool(options.callbacks)
+    with _Trainer(mlp, data, options) as trainer, _progress_bar(options) as bar:
+        epoch = 0
+        while epoch < options.epochs:
+            until = epoch + 1 if watched else options.epochs
+            losses, norms = trainer.run(epoch * steps_per_epoch, until * steps_per_epoch)
+            history.loss += (losses / len(x)).tolist()
+            if options.track_gradients:
+                history.gradient_norm += (norms / steps_per_epoch).tolist()
+            epoch = until
+            if not watched:
+                continue
+            if held_out is not None:
+                history.validation_loss.append(mean_loss(mlp, *held_out))
+            logs = {name: values[-1] for name, values in vars(history).items() if values}
+            bar.update(logs)
+            # every callback runs, also after one that wants to stop
+            answers = [callback(mlp, epoch - 1, dict(logs)) for callback in options.callbacks]
+            if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
+                break
+    return history
+
+
+def mean_loss(mlp: "MLP", x: Array, y: Array) -> float:
+    """Mean over rows of the objective without the L2 penalty."""
+    rows = min(len(x), 128)
+    tables = mlp._layout.tables(rows)
+    workspace = aligned_empty(tables[2], mlp.dtype)
+    return mlp._infer(x, tables, workspace, rows, workspace[:0], y) / len(x)
+
+
+class _Trainer:
+    """Calls the compiled steps, with a team of threads where the work is worth it."""
+
+    def __init__(self, mlp: "MLP", data: tuple[Array, Array], options: Options):
+        self.mlp, self.options = mlp, options
+        self.x, self.y = data
+        rows = options.batch_size
+        self.layers, self.blocks, size = mlp._layout.tables(rows)
+        self.workspace = aligned_empty(size, mlp.dtype)
+        n = mlp._layout.n_parameters
+        self.transposed, self.gradient = aligned_empty(n, mlp.dtype), aligned_empty(n, mlp.dtype)
+        self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, mlp.dtype)
+        self.order = np.arange(len(self.x))
+        self.choices = np.zeros(training.N_CHOICES, np.int64)
+        self.choices[[training.BATCH, training.SHUFFLE, training.TRACK]] = (
+            rows, options.shuffle, options.track_gradients,
+        )  # fmt: skip
+        self.choices[[training.LOSS, training.GRADIENT_OF]] = mlp._loss_codes
+        self.choices[training.OPTIMIZER] = optimizer_kernels.CODES[mlp.optimizer.kernel]
+        flops = 6.0 * n * rows
+        self.steps_per_call = max(1, int(_SECONDS_PER_CALL / (flops / _FLOPS_PER_SECOND + rows * _SECONDS_PER_ROW)))
+        self.size = _team_size(mlp.n_threads, flops)
+        self.pool = ThreadPoolExecutor(self.size - 1, "fastmlp") if self.size > 1 else None
+
+    def __enter__(self) -> "_Trainer":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.pool is not None:
+            self.pool.shutdown()
+
+    def run(self, first: int, last: int) -> tuple[Array, Array]:
+        """Steps `first` to `last`, whole epochs: the sums of losses, (epochs,), and of norms, (epochs, layers)."""
+        steps_per_epoch = math.ceil(len(self.x) / self.options.batch_size)
+        losses = np.zeros((last - first) // steps_per_epoch)
+        norms = np.zeros((len(losses), self.mlp._layout.n_layers))
+        step = first
+        while step < last:
+            end = min(step + self.steps_per_call, last)
+            done_epochs = (step - first) // steps_per_epoch
+            done = self._call(step, end, losses[done_epochs:], norms[done_epochs:])
+            if done < end - step:
+                self._diverged(step + done, steps_per_epoch)
+            self.mlp._updates += done
+            step = end
+        return losses, norms
+
+    def _call(self, first: int, last: int, losses: Array, norms: Array) -> int:
+        mlp = self.mlp
+        shared = np.zeros(team.SHARED_SIZE, np.int64)
+        arguments = (
+            np.array([first, last]), self.x.reshape(-1), self.y, self.order, mlp._parameters, self.transposed,
+            self.gradient, mlp._slots, self.layers, self.blocks, self.workspace, self.choices,
+            np.array(mlp._settings()), mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
+        )  # fmt: skip
+        members: list[Any] = []
+        try:
+            if self.pool is not None:
+                members = [self.pool.submit(training.train, *arguments, i, self.size) for i in range(1, self.size)]
+            return int(training.train(*arguments, 0, self.size))
+        except BaseException:  # somebody will not come to the barrier: a thread that cannot start, or Ctrl-C before ours
+            shared[team.ABANDONED] = 1
+            raise
+        finally:
+            for member in members:
+                member.result()
+
+    def _diverged(self, step: int, steps_per_epoch: int) -> None:
+        self.mlp._reset_optimizer()
+        epoch, batch = divmod(step, steps_per_epoch)
+        raise FloatingPointError(
+            f"training diverged: the loss or an update is not finite in epoch {epoch + 1}, batch {batch + 1}. Lower"
+            f" learning_rate (now {self.mlp.learning_rate:g}), scale inputs and targets, or choose another weight_init;"
+            " the network keeps its last finite parameters"
+        )
+
+
+def _team_size(n_threads: int | None, flops: float) -> int:
+    """How many threads train: as many as asked for, or as the arithmetic of a step is worth."""
+    if not JIT:
+        return 1
+    if n_threads is not None:
+        return n_threads
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(cores, int(flops / _FLOPS_PER_THREAD)))
+
+
+class _Bar:
+    """A tqdm bar over epochs."""
+
+    def __init__(self, epochs: int):
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(total=epochs, desc="fit", unit="epoch")
+
+    def update(self, logs: dict[str, Any]) -> None:
+        self.bar.set_postfix({name: f"{value:.4g}" for name, value in logs.items() if isinstance(value, float)})
+        self.bar.update()
+
+
+@contextlib.contextmanager
+def _progress_bar(options: Options) -> Iterator[Any]:
+    if not options.progress:
+        yield _NoBar()
+        return
+    bar = _Bar(options.epochs)
+    try:
+        yield bar
+    finally:
+        bar.bar.close()
+
+
+class _NoBar:
+    def update(self, logs: dict[str, Any]) -> None:
+        pass

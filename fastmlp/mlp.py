@@ -1,0 +1,573 @@
+"""The class MLP: parameters, forward, backward, update, and the loop around the compiled epoch."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _validation as validation
+from . import fitting, persistence
+from ._layout import Layout, Views, aligned_empty
+from .initializers import INITIALIZERS, Initializer
+from .kernels import activations, backprop, losses, training
+from .kernels import optimizers as optimizer_kernels
+from .optimizers import Optimizer, resolve
+
+Array = NDArray[Any]
+
+_HIDDEN = [row.name for row in activations.TABLE if row.hidden]
+_OUTPUT = [row.name for row in activations.TABLE if row.output] + ["softmax"]
+_ALL = [row.name for row in activations.TABLE] + ["softmax"]
+_AUTO_LOSS = {"sigmoid": "binary_cross_entropy", "softmax": "cross_entropy"}
+_PREDICT_ROWS = 128  # rows that go through all layers together: enough to reuse the weights, few enough for the caches
+
+
+class MLP:
+    """A multi-layer perceptron, trained and evaluated by compiled kernels.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int
+        Numbers of inputs, of units in each hidden layer, and of outputs. ``[4, 3]`` has no hidden layer.
+    activation : str or sequence of str, default 'relu'
+        Of the hidden layers: one name, or one for each. relu, leaky_relu (slope 0.01), elu, selu, gelu (exact), silu,
+        mish, softplus, sigmoid, tanh, linear.
+    output_activation : str, default 'sigmoid'
+        linear, sigmoid, tanh, softmax or exp.
+    learning_rate : float, default 0.01
+        May be changed between calls and by callbacks.
+    weight_init : str or callable, default 'xavier'
+        xavier, he, lecun (normal; with ``_uniform`` uniform), random (standard deviation 0.01), zeros, orthogonal; or a
+        function of (fan_in, fan_out, rng) that returns W. Biases start at zero.
+    loss : str, default 'auto'
+        squared_error, binary_cross_entropy or cross_entropy. 'auto': binary_cross_entropy for sigmoid outputs,
+        cross_entropy for softmax, squared_error for the others.
+    optimizer : str or Optimizer, default 'sgd'
+        sgd, momentum, nesterov, rmsprop, adam, adamw, or an instance from `fastmlp.optimizers`.
+    dtype : float32 or float64, default float32
+        Of parameters and arithmetic.
+    random_state : None, int, numpy.random.RandomState or numpy.random.Generator
+        Fixes initial weights and shuffling. None draws from NumPy's global state (``numpy.random.seed``).
+    n_threads : None or int
+        Threads for `fit`; None decides by the work in a batch. The result is the same to the bit for any number.
+    alpha : float, default 0
+        ``alpha / 2 * sum(W**2)`` over all weights (not biases) is added to the objective.
+
+    Attributes
+    ----------
+    weights, biases : list of ndarray
+        W of each layer, (fan_in, fan_out), and b, (1, fan_out): views into `parameters`. Assigning to an item, or a list
+        to the attribute, copies the numbers.
+    parameters : ndarray of shape (n_parameters,)
+        All of them in one vector: W (C order) and b of the first layer, of the second, ...
+    activations, pre_activations : list of ndarray
+        After `forward`: X and each layer's output; each layer's z = x @ W + b.
+    layer_sizes, num_layers
+        num_layers counts the input, as layer_sizes does.
+
+    Notes
+    -----
+    The objective is the mean over rows of the loss summed over outputs, plus the L2 penalty; squared_error has the
+    usual factor 1/2 there, so that its gradient is ``(a - y) * f'(z)``. `compute_loss` reports plain means instead.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmlp import MLP
+    >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> xor = MLP([2, 8, 1], activation="tanh", learning_rate=0.05, optimizer="adam", random_state=0)
+    >>> history = xor.fit(X, [0, 1, 1, 0], epochs=200, batch_size=4)
+    >>> xor.predict_classes(X).ravel()
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        activation: str | Sequence[str] = "relu",
+        output_activation: str = "sigmoid",
+        learning_rate: float = 0.01,
+        weight_init: str | Initializer = "xavier",
+        *,
+        loss: str = "auto",
+        optimizer: str | Optimizer = "sgd",
+        dtype: Any = np.float32,
+        random_state: Any = None,
+        n_threads: int | None = None,
+        alpha: float = 0.0,
+    ):
+        self.layer_sizes = validation.layer_sizes(layer_sizes)
+        self.num_layers = len(self.layer_sizes)
+        self._activation = _checked_activation(activation, self.num_layers - 2)
+        self._output_activation = validation.choice("output_activation", output_activation, _OUTPUT)
+        if output_activation == "softmax" and self.layer_sizes[-1] == 1:
+            raise ValueError("a softmax of one output is always 1; for two classes use sigmoid, or two outputs")
+        loss = validation.choice("loss", loss, ["auto", *losses.NAMES])
+        self._loss = _AUTO_LOSS.get(output_activation, "squared_error") if loss == "auto" else loss
+        self.learning_rate = validation.real("learning_rate", learning_rate, above=0.0)
+        if not callable(weight_init):
+            validation.choice("weight_init", weight_init, INITIALIZERS)
+        self.weight_init = weight_init
+        self._optimizer = resolve(optimizer)
+        self._dtype = validation.float_dtype(dtype)
+        self.random_state = random_state
+        self._rng = validation.random_source(random_state)
+        self.n_threads = n_threads if n_threads is None else validation.integer("n_threads", n_threads, 1)
+        self.alpha = validation.real("alpha", alpha, least=0.0)
+
+        codes = [activations.CODES[name] for name in self._hidden_activations()]
+        codes.append(activations.CODES.get(output_activation, activations.SOFTMAX))
+        self._layout = Layout(self.layer_sizes, codes)
+        self._loss_codes = losses.resolve(self._loss, output_activation)
+        self._shuffle_state: Array | None = None  # drawn when first needed: constructing draws only weights
+        self._set_parameters(aligned_empty(self._layout.n_parameters, self._dtype))
+        self.initialize_parameters()
+
+    # --- what cannot change without a new network -----------------------------------------------------------------
+
+    @property
+    def activation(self) -> str | tuple[str, ...]:
+        """The hidden activation: one name, or one for each hidden layer."""
+        return self._activation
+
+    @property
+    def output_activation(self) -> str:
+        return self._output_activation
+
+    @property
+    def loss(self) -> str:
+        """The loss in use ('auto' is resolved)."""
+        return self._loss
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return self._optimizer
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+    def _hidden_activations(self) -> tuple[str, ...]:
+        names = self._activation
+        return (names,) * (self.num_layers - 2) if isinstance(names, str) else names
+
+    # --- parameters -----------------------------------------------------------------------------------------------
+
+    def _set_parameters(self, vector: Array) -> None:
+        self._parameters = vector
+        self._weights, self._biases = self._layout.views(vector)
+        self._forward: _Forward | None = None
+        self._reset_optimizer()
+
+    def _reset_optimizer(self) -> None:
+        self._updates = 0
+        n_slots = optimizer_kernels.N_SLOTS[self._optimizer.kernel]
+        self._slots = np.zeros(n_slots * self._layout.n_parameters, self._dtype)
+
+    @property
+    def parameters(self) -> Array:
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, vector: ArrayLike) -> None:
+        self._parameters[:] = validation.like("parameters", vector, self._parameters.shape, self._dtype)
+
+    @property
+    def weights(self) -> Views:
+        return self._weights
+
+    @weights.setter
+    def weights(self, arrays: Sequence[ArrayLike]) -> None:
+        self._weights[:] = arrays
+
+    @property
+    def biases(self) -> Views:
+        return self._biases
+
+    @biases.setter
+    def biases(self, arrays: Sequence[ArrayLike]) -> None:
+        self._biases[:] = arrays
+
+    def initialize_parameters(self) -> None:
+        """Draws new weights by `weight_init`, sets biases to zero and forgets the optimiser's state."""
+        draw = self.weight_init if callable(self.weight_init) else INITIALIZERS[self.weight_init]
+        drawn = [draw(w.shape[0], w.shape[1], np.random if self._rng is None else self._rng) for w in self._weights]
+        for w, new in zip(self._weights, drawn, strict=True):
+            w[...] = validation.like("the result of weight_init", new, w.shape, self._dtype)
+        for b in self._biases:
+            b[...] = 0
+        self._reset_optimizer()
+
+    # --- the pieces of a training step, as the guide has them -----------------------------------------------------
+
+    def activation_function(self, x: ArrayLike, activation_type: str) -> Array:
+        """f(x) for each number of x (for 'softmax': each row), in float32 if x is float32, else in float64."""
+        code = self._activation_code(activation_type)
+        z = validation.pointwise_input("x", x)
+        if code == activations.SOFTMAX:
+            rows = z.size // max(1, z.shape[-1])
+            ws = np.concatenate([z.reshape(-1), np.empty(z.size + rows, z.dtype)])
+            activations.apply_softmax(rows, z.shape[-1], ws)
+            return ws[: z.size].reshape(z.shape)
+        a = np.empty_like(z)
+        activations.apply(code, z.reshape(-1), a.reshape(-1))
+        return a
+
+    def activation_derivative(self, x: ArrayLike, activation_type: str) -> Array:
+        """f'(x) for each number of x, in the precision of `activation_function`. relu'(0) is 0."""
+        code = self._activation_code(activation_type)
+        if code == activations.SOFTMAX:
+            raise ValueError("softmax mixes the numbers of a row: it has no pointwise derivative")
+        z = validation.pointwise_input("x", x)
+        a, derivative = self.activation_function(z, activation_type), np.ones_like(z)
+        activations.apply_backward(code, derivative.reshape(-1), z.reshape(-1), a.reshape(-1))
+        return derivative
+
+    @staticmethod
+    def _activation_code(name: str) -> int:
+        return activations.CODES.get(validation.choice("activation_type", name, _ALL), activations.SOFTMAX)
+
+    def forward(self, X: ArrayLike) -> Array:
+        """Output for each row of X; keeps what `backward` needs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, layer_sizes[0])
+
+        Returns
+        -------
+        ndarray of shape (n, layer_sizes[-1])
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not a 2-D array of finite real numbers with the right number of columns.
+        """
+        x = self._features(X)
+        tables = self._layout.tables(len(x), keep_z=True)
+        ws = np.empty(tables[2], self._dtype)
+        self._infer(x, tables, ws, len(x), _EMPTY[self._dtype])
+        self._forward = _Forward(x, ws, tables[0], tables[1])
+        return self._forward.output
+
+    @property
+    def activations(self) -> list[Array]:
+        """X and the output of each layer for the last `forward`; empty before."""
+        f = self._forward
+        return [] if f is None else [f.x] + [f.block(l, backprop.A) for l in range(len(f.layers))]
+
+    @property
+    def pre_activations(self) -> list[Array]:
+        """z = x @ W + b of each layer for the last `forward`; empty before."""
+        f = self._forward
+        return [] if f is None else [f.block(l, backprop.Z) for l in range(len(f.layers))]
+
+    def backward(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        output: ArrayLike | None = None,
+        *,
+        output_gradient: ArrayLike | None = None,
+        return_input_gradient: bool = False,
+    ) -> Any:
+        """The gradient of the objective at the last `forward`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, layer_sizes[0])
+            What `forward` was given.
+        y : array-like of shape (n, layer_sizes[-1]) or (n,)
+            Targets; class indices if 1-D after a softmax.
+        output : array-like of shape (n, layer_sizes[-1]), optional
+            What `forward` returned.
+        output_gradient : array-like of shape (n, layer_sizes[-1]), optional
+            Instead of y: dL/d output for a loss of your own. It is taken as it is, without a division by n.
+        return_input_gradient : bool, default False
+            Also return dL/dX, (n, layer_sizes[0]).
+
+        Returns
+        -------
+        dW, db : list of ndarray
+            Shaped like `weights` and `biases`. With `return_input_gradient`, a third item.
+
+        Raises
+        ------
+        RuntimeError
+            `forward` has not been called.
+        ValueError, TypeError
+            Shapes or values that do not fit the last forward pass; both or neither of y and output_gradient.
+        """
+        f = self._forward
+        if f is None:
+            raise RuntimeError("backward needs the values of a forward pass: call forward(X) first")
+        n, k = len(f.x), self.layer_sizes[-1]
+        if np.shape(X) != f.x.shape:
+            raise ValueError(f"X must be what forward was given, of shape {f.x.shape}; got shape {np.shape(X)}")
+        if (y is None) == (output_gradient is None):
+            raise ValueError("backward wants either y or output_gradient")
+        empty = _EMPTY[self._dtype]
+        kept = a = f.output.reshape(-1)
+        if output is not None and output is not f.output:
+            kept, a = a.copy(), validation.like("output", output, (n, k), self._dtype).reshape(-1)
+        targets, given = empty, empty
+        if y is not None:
+            targets = self._targets("y", y, n)
+        else:
+            given = validation.like("output_gradient", output_gradient, (n, k), self._dtype).reshape(-1)
+            validation.scan("output_gradient", given.reshape(n, k))
+        vector = np.empty(self._layout.n_parameters, self._dtype)
+        dx = np.empty(f.x.size, self._dtype) if return_input_gradient else empty
+        backprop.backward(
+            n, targets, a, given, self._parameters, np.empty_like(vector), f.layers, f.blocks, f.ws,
+            *self._loss_codes, self.alpha, vector, dx,
+        )  # fmt: skip
+        f.output.reshape(-1)[:] = kept
+        dW, db = self._layout.views(vector, ("dW", "db"))
+        return (dW, db, dx.reshape(f.x.shape)) if return_input_gradient else (dW, db)
+
+    def update_parameters(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> None:
+        """One update by the optimiser, with the gradient that `backward` gave or one of the same shapes.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Wrong shapes or not real numbers.
+        FloatingPointError
+            An update was not finite. Such parameters keep their values, and the optimiser starts anew.
+        """
+        gradient = self._flat_gradient(dW, db)
+        settings = np.array(self._settings())
+        constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, self._dtype)
+        layers = self._layout.tables(1)[0]
+        code = optimizer_kernels.CODES[self._optimizer.kernel]
+        failed = training.apply_update(
+            self._parameters, gradient, self._slots, layers, self._updates, code, settings, constants
+        )
+        self._updates += 1
+        if failed:
+            self._reset_optimizer()
+            raise FloatingPointError(
+                "the update is not finite: the gradient holds NaN, infinity or numbers too large. Lower learning_rate"
+                f" (now {self.learning_rate:g}) or scale the inputs; the affected parameters keep their values"
+            )
+
+    def _flat_gradient(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:
+        if isinstance(dW, Views) and isinstance(db, Views) and dW.vector is db.vector:
+            vector = dW.vector
+            if vector.shape == self._parameters.shape and vector.dtype == self._dtype:
+                return vector
+        vector = np.empty_like(self._parameters)
+        for views, given in zip(self._layout.views(vector, ("dW", "db")), (dW, db), strict=True):
+            views[:] = given
+        return vector
+
+    def _settings(self) -> list[float]:
+        rate = validation.real("learning_rate", self.learning_rate, above=0.0)
+        return self._optimizer.settings(rate, validation.real("alpha", self.alpha, least=0.0))
+
+    def compute_loss(self, y_true: ArrayLike, y_pred: ArrayLike) -> float:
+        """The loss of predictions as a plain mean, in the guide's numbers.
+
+        squared_error: mean of (y_true - y_pred)**2 over all entries, without the factor 1/2. binary_cross_entropy: mean
+        over all entries, predictions kept 1e-15 away from 0 and 1. cross_entropy: mean over rows of
+        ``-sum(y_true * log(y_pred))``; y_true may be class indices. Computed in float64.
+        """
+        p = validation.numeric("y_pred", y_pred).astype(np.float64)
+        y = validation.numeric("y_true", y_true).astype(np.float64)
+        if self._loss == "cross_entropy":
+            if y.ndim == 1 and p.ndim == 2 and self._output_activation == "softmax":
+                y = np.eye(p.shape[1])[validation.targets("y_true", y, len(p), p.shape[1], "softmax", "", int)]
+            return float(-np.mean(np.sum(np.where(y > 0, y * np.log(np.maximum(p, 1e-300)), 0.0), axis=-1)))
+        if self._loss == "binary_cross_entropy":
+            p = np.clip(p, 1e-15, 1 - 1e-15)
+            return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
+        return float(np.mean((y - p) ** 2))
+
+    def loss_and_gradients(self, X: ArrayLike, y: ArrayLike) -> tuple[float, Views, Views]:
+        """The objective and its gradient, without touching the network's state.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, layer_sizes[0])
+        y : array-like of shape (n, layer_sizes[-1]) or (n,)
+
+        Returns
+        -------
+        loss : float
+            Mean over rows of the loss summed over outputs, plus ``alpha / 2 * sum(W**2)``.
+        dW, db : list of ndarray
+        """
+        x = self._features(X)
+        n = len(x)
+        targets = self._targets("y", y, n)
+        layers, blocks, size = self._layout.tables(n)
+        ws, empty = np.empty(size, self._dtype), _EMPTY[self._dtype]
+        loss = self._infer(x, (layers, blocks, size), ws, n, empty, targets) / n
+        vector = np.empty(self._layout.n_parameters, self._dtype)
+        a = layers[-1, backprop.A]
+        backprop.backward(
+            n, targets, ws[a : a + n * self.layer_sizes[-1]], empty, self._parameters, np.empty_like(vector), layers,
+            blocks, ws, *self._loss_codes, self.alpha, vector, empty,
+        )  # fmt: skip
+        penalty = self.alpha / 2 * sum(float(np.vdot(w, w)) for w in self._weights)
+        return loss + penalty, *self._layout.views(vector, ("dW", "db"))
+
+    # --- training and prediction ----------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        epochs: int = 100,
+        batch_size: int = 32,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        shuffle: bool = True,
+        progress: bool = False,
+        callbacks: Sequence[Callable[["MLP", int, dict[str, Any]], Any]] = (),
+        track_gradients: bool = False,
+    ) -> fitting.History:
+        """Trains for `epochs` passes over the data. A second call goes on where the first one ended.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, layer_sizes[0])
+            Read in place if it is C-ordered and of the network's dtype (a memory map stays on disk), else copied once.
+        y : array-like of shape (n, layer_sizes[-1]) or (n,)
+            Targets; class indices if 1-D after a softmax.
+        epochs : int, default 100
+        batch_size : int, default 32
+            The last batch of an epoch takes what is left.
+        validation_data : (X, y), optional
+            Its loss is computed after every epoch.
+        shuffle : bool, default True
+            A new order of rows for every epoch, from `random_state`.
+        progress : bool, default False
+            Show a progress bar.
+        callbacks : sequence of callable
+            Each gets (mlp, epoch, logs) after every epoch, counted from 0, where logs holds the epoch's entries of the
+            History. Returning True stops.
+        track_gradients : bool, default False
+            Record the gradient's norm for each layer.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ValueError, TypeError
+            An argument does not fit; nothing has changed.
+        FloatingPointError
+            A loss or an update was not finite. Training stops before it; the last finite parameters stay, and the
+            optimiser starts anew.
+        """
+        x = self._features(X, scan=True)
+        data = x, self._targets("y", y, len(x))
+        held_out = None
+        if validation_data is not None:
+            if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+                raise TypeError(f"validation_data must be a pair (X, y), got {type(validation_data).__name__}")
+            x_held = self._features(validation_data[0], name="validation_data[0]", scan=True)
+            y_held = self._targets("validation_data[1]", validation_data[1], len(x_held), "validation_data[0]")
+            held_out = x_held, y_held
+        options = fitting.Options(
+            epochs=validation.integer("epochs", epochs, 1),
+            batch_size=min(validation.integer("batch_size", batch_size, 1), len(x)),
+            shuffle=bool(shuffle),
+            progress=bool(progress),
+            callbacks=validation.callables("callbacks", callbacks),
+            track_gradients=bool(track_gradients),
+        )
+        self._settings()
+        return fitting.fit(self, data, held_out, options)
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Output for each row of X, (n, layer_sizes[-1]). Keeps nothing; may be called from several threads."""
+        x = self._features(X)
+        out = np.empty((len(x), self.layer_sizes[-1]), self._dtype)
+        rows = min(len(x), _PREDICT_ROWS)
+        tables = self._layout.tables(rows)
+        self._infer(x, tables, np.empty(tables[2], self._dtype), rows, out.reshape(-1))
+        return out
+
+    def predict_classes(self, X: ArrayLike) -> Array:
+        """Classes: for sigmoid outputs (n, k) of 0 and 1 (1 above 0.5), else (n,) indices of the largest output."""
+        outputs = self.predict(X)
+        return (outputs > 0.5).astype(int) if self._output_activation == "sigmoid" else np.argmax(outputs, axis=1)
+
+    def _features(self, X: ArrayLike, name: str = "X", scan: bool = False) -> Array:
+        return validation.features(name, X, self.layer_sizes[0], self._dtype, scan=scan)
+
+    def _targets(self, name: str, y: ArrayLike, n: int, rows_of: str = "X") -> Array:
+        k = self.layer_sizes[-1]
+        return validation.targets(name, y, n, k, self._output_activation, self._loss, self._dtype, rows_of)
+
+    def _shuffling(self) -> Array:
+        """State of the shuffling generator, four words of 32 bits."""
+        if self._shuffle_state is None:
+            if isinstance(self._rng, np.random.Generator):
+                self._shuffle_state = self._rng.integers(1, 2**32, 4)
+            else:
+                self._shuffle_state = (self._rng or np.random).randint(1, 2**32, 4, dtype=np.int64)
+        return self._shuffle_state
+
+    def _infer(self, x: Array, tables: Any, ws: Array, rows: int, out: Array, y: Array | None = None) -> float:
+        """Runs the network in blocks of `rows`; the sum of losses if there are targets."""
+        y = _EMPTY[self._dtype] if y is None else y
+        total = backprop.infer(
+            x.reshape(-1), y, self._parameters, tables[0], tables[1], ws, rows, *self._loss_codes, out
+        )
+        if total != total:
+            validation.scan("X", x)
+        return float(total)
+
+    # --- copies and files -----------------------------------------------------------------------------------------
+
+    def save(self, path: Any) -> None:
+        """Writes the network, its optimiser and its shuffling state to one safetensors file; see `fastmlp.load`."""
+        persistence.save(self, path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in ("_weights", "_biases", "_forward"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._weights, self._biases = self._layout.views(self._parameters)
+        self._forward = None
+
+    def __repr__(self) -> str:
+        return (
+            f"MLP({self.layer_sizes}, activation={self._activation!r}, output_activation={self._output_activation!r},"
+            f" loss={self._loss!r}, optimizer={self._optimizer!r}, dtype={self._dtype.name})"
+        )
+
+
+class _Forward:
+    """What a forward pass leaves for the backward pass."""
+
+    def __init__(self, x: Array, ws: Array, layers: Array, blocks: Array):
+        self.x, self.ws, self.layers, self.blocks = x, ws, layers, blocks
+        self.output = self.block(-1, backprop.A)
+
+    def block(self, layer: int, column: int) -> Array:
+        start, width = self.layers[layer, column], self.layers[layer, backprop.FAN_OUT]
+        return self.ws[start : start + len(self.x) * width].reshape(len(self.x), width)
+
+
+_EMPTY = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}
+
+
+def _checked_activation(activation: Any, n_hidden: int) -> str | tuple[str, ...]:
+    if isinstance(activation, str):
+        return validation.choice("activation", activation, _HIDDEN)
+    if not isinstance(activation, Sequence):
+        raise TypeError(f"activation must be a name or a sequence of names, got {activation!r}")
+    if len(activation) != n_hidden:
+        raise ValueError(f"activation must be one name or {n_hidden}, one for each hidden layer; got {activation!r}")
+    return tuple(validation.choice(f"activation[{i}]", name, _HIDDEN) for i, name in enumerate(activation))

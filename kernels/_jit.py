@@ -1,0 +1,94 @@
+"""How every kernel is compiled and cached: the only file that names Numba's options.
+
+Numba's own disk cache looks at one file at a time: after an edit in a callee, a changed option or an upgraded wheel it
+goes on serving the old machine code, and two processes that fill it together can mix their entries up. Here the name of
+an entry holds a digest of everything the machine code depends on, so that a stale entry cannot be found; a file is
+written beside and renamed, and carries a checksum, so that half an entry cannot be loaded.
+"""
+
+import contextlib
+import hashlib
+import os
+import pickle
+import tempfile
+from pathlib import Path
+
+import llvmlite
+import numba
+from numba.core import caching, config
+
+# Division by zero gives an infinity (and lets loops be vectorised) instead of raising. No fast-math: the kernels' order
+# of operations is part of their contract (same bits for any number of threads).
+_OPTIONS = {"error_model": "numpy", "nogil": True}
+
+# Numba settings that change the machine code and are not part of Numba's own key (CPU name and features are).
+_SETTINGS = ("BOUNDSCHECK", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "DEBUGINFO_DEFAULT", "DISABLE_JIT")
+
+
+def _stamp() -> str:
+    """A digest of all kernel sources, the compiler's version and its settings."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    settings = [(name, getattr(config, name, None)) for name in _SETTINGS]
+    digest.update(repr((numba.__version__, llvmlite.__version__, settings)).encode())
+    return digest.hexdigest()
+
+
+STAMP = _stamp()
+
+
+class _Entries:
+    """Machine code on disk, one file per key: the part of Numba's cache that finds, reads and writes files."""
+
+    def __init__(self, folder: str, base: str):
+        self.folder, self.base = Path(folder), base
+
+    def _path(self, key) -> Path:
+        digest = hashlib.sha256(repr(key).encode()).hexdigest()
+        return self.folder / f"{self.base}.{STAMP[:16]}.{digest[:16]}.nbc"
+
+    def load(self, key):
+        try:
+            content = self._path(key).read_bytes()
+        except OSError:
+            return None
+        checksum, data = content[:32], content[32:]
+        return pickle.loads(data) if hashlib.sha256(data).digest() == checksum else None
+
+    def save(self, key, value) -> None:
+        data = caching.dumps(value)
+        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False) as file:
+            file.write(hashlib.sha256(data).digest() + data)
+        os.replace(file.name, self._path(key))
+        for path in self.folder.glob(f"{self.base}.*.nbc"):
+            if f".{STAMP[:16]}." not in path.name:
+                path.unlink(missing_ok=True)  # left behind by older sources
+
+    def flush(self) -> None:
+        for path in self.folder.glob(f"{self.base}.*.nbc"):
+            path.unlink(missing_ok=True)
+
+
+class _Cache(caching.FunctionCache):
+    def __init__(self, function):
+        super().__init__(function)
+        self._cache_file = _Entries(self._cache_path, self._impl.filename_base)
+
+    def save_overload(self, sig, data):
+        with contextlib.suppress(OSError):  # a full or read-only disk costs the next process a compilation, no more
+            super().save_overload(sig, data)
+
+
+def kernel(function):
+    """Compiles `function` for calls from Python and from ``@njit`` code; the machine code is kept on disk."""
+    dispatcher = numba.njit(**_OPTIONS)(function)
+    if not config.DISABLE_JIT:
+        with contextlib.suppress(RuntimeError):  # no folder can be written: every process compiles for itself
+            dispatcher._cache = _Cache(function)
+    return dispatcher
+
+
+def inlined(function):
+    """Compiles `function` as a part of the kernels that call it: no entry from Python, no file of its own."""
+    return numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)

@@ -1,0 +1,219 @@
+"""Activations: each function beside its backward. To add one: write the two functions and add a row to TABLE.
+
+A forward function takes the pre-activation z and gives a = f(z). Its backward takes (delta, z, a), where delta is the
+gradient with respect to a, and gives ``delta * f'(z)``, written with whichever of z and a is cheaper. Where a suffices,
+training lets a overwrite z (`keeps_z` is False), and memory carries one array less.
+"""
+
+from typing import NamedTuple
+
+from ._jit import inlined, kernel
+from .elementary import exp, expm1, log1p, normal_cdf, sigmoid, softplus, tanh
+from .simd import fma, pointwise, where
+
+_LEAK = 0.01
+# Klambauer et al. 2017: with these two numbers mean 0 and variance 1 are a fixed point of a layer.
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+_INV_SQRT_2PI = 0.3989422804014327
+
+
+def relu(z):
+    return where(z < 0.0, 0.0, z)  # this way round NaN stays NaN
+
+
+def relu_backward(delta, z, a):
+    return where(a > 0.0, delta, 0.0)
+
+
+def leaky_relu(z):
+    return where(z < 0.0, _LEAK * z, z)
+
+
+def leaky_relu_backward(delta, z, a):
+    return where(a > 0.0, delta, _LEAK * delta)
+
+
+def elu(z):
+    return where(z < 0.0, expm1(z), z)
+
+
+def elu_backward(delta, z, a):
+    return where(a > 0.0, delta, fma(delta, a, delta))  # e**z = a + 1
+
+
+def selu(z):
+    return _SELU_SCALE * where(z < 0.0, _SELU_ALPHA * expm1(z), z)
+
+
+def selu_backward(delta, z, a):
+    return delta * where(a > 0.0, _SELU_SCALE, a + _SELU_SCALE * _SELU_ALPHA)
+
+
+def gelu(z):
+    return z * normal_cdf(z)
+
+
+def gelu_backward(delta, z, a):
+    density = _INV_SQRT_2PI * exp(-0.5 * (z * z))
+    return delta * fma(z, density, normal_cdf(z))
+
+
+def silu(z):
+    return z * sigmoid(z)
+
+
+def silu_backward(delta, z, a):
+    s = sigmoid(z)
+    return delta * fma(a, 1.0 - s, s)
+
+
+def _mish_ratio(z):
+    """``tanh(softplus(z)) = n / (n + 2)`` and n, where n = e**z (e**z + 2) by tanh(log w) = (w**2 - 1)/(w**2 + 1)."""
+    e = exp(where(z > 20.0, 20.0, z))  # beyond 20 the ratio is 1 in either precision
+    n = e * (e + 2.0)
+    return n / (n + 2.0), n, e
+
+
+def mish(z):
+    return z * _mish_ratio(z)[0]
+
+
+def mish_backward(delta, z, a):
+    ratio, n, e = _mish_ratio(z)
+    # d ratio/dz = (1 - ratio**2) * sigmoid(z) with 1 - ratio**2 = 4 (n + 1) / (n + 2)**2 and n + 1 = (e + 1)**2
+    slope = 4.0 * e * (e + 1.0) / ((n + 2.0) * (n + 2.0))
+    return delta * fma(z, slope, ratio)
+
+
+def softplus_backward(delta, z, a):
+    return -delta * expm1(-a)  # sigmoid(z) = 1 - e**-a
+
+
+def sigmoid_backward(delta, z, a):
+    return delta * (a * (1.0 - a))
+
+
+def tanh_backward(delta, z, a):
+    return delta * (1.0 - a * a)
+
+
+def linear(z):
+    return z
+
+
+def linear_backward(delta, z, a):
+    return delta
+
+
+def exp_backward(delta, z, a):
+    return delta * a
+
+
+class Activation(NamedTuple):
+    name: str
+    forward: object
+    backward: object
+    keeps_z: bool = False  # the backward needs z
+    hidden: bool = True  # offered for hidden layers
+    output: bool = False  # offered for the output layer
+
+
+TABLE = (
+    Activation("relu", relu, relu_backward),
+    Activation("leaky_relu", leaky_relu, leaky_relu_backward),
+    Activation("elu", elu, elu_backward),
+    Activation("selu", selu, selu_backward),
+    Activation("gelu", gelu, gelu_backward, keeps_z=True),
+    Activation("silu", silu, silu_backward, keeps_z=True),
+    Activation("mish", mish, mish_backward, keeps_z=True),
+    Activation("softplus", softplus, softplus_backward),
+    Activation("sigmoid", sigmoid, sigmoid_backward, output=True),
+    Activation("tanh", tanh, tanh_backward, output=True),
+    Activation("linear", linear, linear_backward, output=True),
+    Activation("exp", exp, exp_backward, hidden=False, output=True),
+)
+CODES = {row.name: code for code, row in enumerate(TABLE)}
+
+# Softmax mixes the numbers of a row, so it is not pointwise: it has the first code after the table.
+SOFTMAX = len(TABLE)
+EXP, LINEAR = CODES["exp"], CODES["linear"]
+
+# activate(code, n, (z, a), offsets): a = f(z)
+activate = pointwise([row.forward for row in TABLE], inputs=(0,), outputs=(1,))
+# activate_backward(code, n, (delta, z, a), offsets): delta *= f'(z)
+activate_backward = pointwise([row.backward for row in TABLE], inputs=(0, 1, 2), outputs=(0,))
+
+
+_log1p = pointwise([log1p], inputs=(0,), outputs=(1,))
+
+
+@inlined
+def softmax(rows, k, ws, z, log_a, a, scratch):
+    """``a = exp(z) / sum(exp(z))`` and its logarithm, for `rows` rows of k scores.
+
+    `z`, `log_a`, `a` (rows x k each; log_a may be z) and `scratch` (rows) are positions in the array `ws`. The largest
+    score of a row gets ``log a = -log1p(sum of the others)``, which keeps its digits where a is nearly 1.
+    """
+    for r in range(rows):
+        largest = ws[z + r * k]
+        for i in range(r * k, r * k + k):
+            largest = max(largest, ws[z + i])
+        for i in range(r * k, r * k + k):
+            ws[log_a + i] = ws[z + i] - largest
+    activate(EXP, rows * k, (ws, ws), (log_a, a))
+    for r in range(rows):
+        rest, top = ws.dtype.type(0), -1
+        for i in range(r * k, r * k + k):
+            if top < 0 and ws[log_a + i] == 0:
+                top = i
+            else:
+                rest += ws[a + i]
+        ws[scratch + r] = rest
+        scale = 1 / (1 + rest)
+        for i in range(r * k, r * k + k):
+            ws[a + i] *= scale
+    _log1p(0, rows, (ws, ws), (scratch, scratch))
+    for r in range(rows):
+        log_sum, top = ws[scratch + r], -1
+        for i in range(r * k, r * k + k):
+            if top < 0 and ws[log_a + i] == 0:
+                top = i
+            ws[log_a + i] -= log_sum
+
+
+@inlined
+def softmax_backward(rows, k, ws, a, g):
+    """``g = dL/dz`` in place of ``g = dL/d log a``: ``g - a * sum(g)``, row by row.
+
+    The numbers of a row of dL/dz sum to zero, which gives the one of the largest output where its own formula cancels.
+    """
+    for r in range(rows):
+        total, top = ws.dtype.type(0), r * k
+        for i in range(r * k, r * k + k):
+            total += ws[g + i]
+            if ws[a + i] > ws[a + top]:
+                top = i
+        rest = ws.dtype.type(0)
+        for i in range(r * k, r * k + k):
+            if i != top:
+                ws[g + i] -= ws[a + i] * total
+                rest += ws[g + i]
+        ws[g + top] = -rest
+
+
+@kernel
+def apply(code, z, a):
+    """``a = f(z)`` for two vectors of the same length; `code` is any but SOFTMAX."""
+    activate(code, z.size, (z, a), (0, 0))
+
+
+@kernel
+def apply_backward(code, delta, z, a):
+    """``delta *= f'(z)`` for three vectors of the same length, where a = f(z)."""
+    activate_backward(code, z.size, (delta, z, a), (0, 0, 0))
+
+
+@kernel
+def apply_softmax(rows, k, ws):
+    """Softmax of `rows` rows of k scores in place; `ws` holds them, as much scratch again, and a number for each row."""
+    softmax(rows, k, ws, 0, rows * k, 0, 2 * rows * k)

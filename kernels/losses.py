@@ -1,0 +1,130 @@
+"""Losses. To add one: write its function and add a row to TABLE.
+
+A row's function takes, for one number, (z, a, y): the score, the output and the target, and gives the loss and a
+gradient; `gradient_of` says with respect to what. A row with an `output` is the pair's own formula, from raw scores:
+no logarithm of a rounded probability, hence no clipping constant and no overflow. A row without one serves every other
+output activation through its derivative.
+"""
+
+from typing import NamedTuple
+
+from ._jit import inlined
+from .activations import SOFTMAX, activate, activate_backward, softmax, softmax_backward
+from .elementary import expm1, log, softplus
+from .simd import pointwise, where
+
+# What the gradient of a row is taken with respect to. For a softmax z holds log a, and dL/d log a = a * dL/da.
+OUTPUT, SCORE, LOG_OUTPUT = 0, 1, 2
+
+
+def squared_error(z, a, y):
+    """The usual half: ``1/2 (a - y)**2``, so that the gradient is a - y."""
+    d = a - y
+    return 0.5 * d * d, d
+
+
+def binary_cross_entropy(z, a, y):
+    """``-(y log a + (1 - y) log(1 - a))``; a term with factor 0 is 0, whatever its logarithm."""
+    n = 1.0 - y
+    loss = where(y > 0.0, -y * log(a), 0.0 * y) + where(n > 0.0, -n * log(1.0 - a), 0.0 * n)
+    return loss, where(n > 0.0, n / (1.0 - a), 0.0) - where(y > 0.0, y / a, 0.0)
+
+
+def cross_entropy(z, a, y):
+    """``-y log a``; 0 where y is 0."""
+    return where(y > 0.0, -y * log(a), 0.0 * y), where(y > 0.0, -y / a, 0.0 * y)
+
+
+def sigmoid_binary_cross_entropy(z, a, y):
+    return softplus(z) - y * z, a - y
+
+
+def sigmoid_cross_entropy(z, a, y):
+    return y * softplus(-z), -y * (1.0 - a)
+
+
+def exp_cross_entropy(z, a, y):
+    return -y * z, -y
+
+
+def softmax_squared_error(log_a, a, y):
+    d = a - y
+    return 0.5 * d * d, a * d
+
+
+def softmax_binary_cross_entropy(log_a, a, y):
+    n = 1.0 - y
+    rest = -expm1(log_a)  # 1 - a with all its digits
+    loss = where(n > 0.0, -n * log(rest), 0.0) - where(y > 0.0, y * log_a, 0.0)
+    return loss, where(n > 0.0, n * a / rest, 0.0) - y
+
+
+def softmax_cross_entropy(log_a, a, y):
+    return where(y > 0.0, -y * log_a, 0.0 * y), -y
+
+
+class Loss(NamedTuple):
+    name: str
+    function: object
+    output: str | None = None  # the only output activation that it serves, or all that have no row of their own
+    gradient_of: int = OUTPUT
+
+
+TABLE = (
+    Loss("squared_error", squared_error),
+    Loss("binary_cross_entropy", binary_cross_entropy),
+    Loss("cross_entropy", cross_entropy),
+    Loss("binary_cross_entropy", sigmoid_binary_cross_entropy, "sigmoid", SCORE),
+    Loss("cross_entropy", sigmoid_cross_entropy, "sigmoid", SCORE),
+    Loss("cross_entropy", exp_cross_entropy, "exp", SCORE),
+    Loss("squared_error", softmax_squared_error, "softmax", LOG_OUTPUT),
+    Loss("binary_cross_entropy", softmax_binary_cross_entropy, "softmax", LOG_OUTPUT),
+    Loss("cross_entropy", softmax_cross_entropy, "softmax", LOG_OUTPUT),
+)
+NAMES = tuple(dict.fromkeys(row.name for row in TABLE))
+
+
+def resolve(name, output):
+    """The code of the row that serves loss `name` after the output activation `output`, and its `gradient_of`."""
+    for wanted in (output, None):
+        for code, row in enumerate(TABLE):
+            if (row.name, row.output) == (name, wanted):
+                return code, row.gradient_of
+    raise KeyError(name)
+
+
+# evaluate(code, n, (z, a, y, loss, gradient), offsets)
+evaluate = pointwise([row.function for row in TABLE], inputs=(0, 1, 2), outputs=(3, 4))
+
+
+@inlined
+def delta_from_outputs(output, loss, gradient_of, rows, k, ws, z, a, y, value, delta, row_loss, scale):
+    """Losses and the output layer's delta from its outputs.
+
+    Positions in the array `ws`, rows x k numbers each: `z` scores (log a where the output is a softmax), `a` outputs and
+    `y` targets are read; `delta`: ``scale * dL/dz`` and `value` (scratch) are written, and `row_loss` (rows numbers):
+    the loss of each row, summed over its outputs. `value` may be the same place as z.
+    """
+    n = rows * k
+    evaluate(loss, n, (ws, ws, ws, ws, ws), (z, a, y, value, delta))
+    if gradient_of == OUTPUT:
+        activate_backward(output, n, (ws, ws, ws), (delta, z, a))
+    elif gradient_of == LOG_OUTPUT:
+        softmax_backward(rows, k, ws, a, delta)
+    for r in range(rows):
+        total = ws.dtype.type(0)
+        for i in range(r * k, r * k + k):
+            total += ws[value + i]
+            ws[delta + i] *= scale
+        ws[row_loss + r] = total
+
+
+@inlined
+def loss_and_delta(output, loss, gradient_of, rows, k, ws, z, a, y, value, delta, row_loss, scale):
+    """The same from the scores z, writing the outputs `a` too."""
+    if output == SOFTMAX:
+        softmax(rows, k, ws, z, value, a, row_loss)
+        z = value
+    else:
+        activate(output, rows * k, (ws, ws), (z, a))
+    delta_from_outputs(output, loss, gradient_of, rows, k, ws, z, a, y, value, delta, row_loss, scale)

@@ -1,0 +1,105 @@
+"""Optimisers: one update of one parameter. To add one: write its function, a row in TABLE and its hyperparameters in
+fastmlp/optimizers.py.
+
+A function takes the step's constants h (see `prepare`), the parameter p, its gradient g and the slots that it keeps,
+and gives the new p and the new slots.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+from ._jit import inlined
+from .simd import absolute, pointwise, sqrt, where
+
+# Positions in h. RATE is the learning rate; DECAY is weight decay times the learning rate (0 for biases).
+RATE, DECAY, FIRST, FIRST_REST, SECOND, SECOND_REST, SCALE, EPSILON = range(8)
+N_CONSTANTS = 8
+
+
+def sgd(h, p, g):
+    """``p -= rate * g``"""
+    return p - h[RATE] * g
+
+
+def momentum(h, p, g, s):
+    """``s = momentum * s + g; p -= rate * s`` (the form of PyTorch and optax; Polyak 1964)"""
+    s = h[FIRST] * s + g
+    return p - h[RATE] * s, s
+
+
+def nesterov(h, p, g, s):
+    """``s = momentum * s + g; p -= rate * (g + momentum * s)`` (Sutskever et al. 2013, in PyTorch's form)"""
+    s = h[FIRST] * s + g
+    return p - h[RATE] * (g + h[FIRST] * s), s
+
+
+def rmsprop(h, p, g, s):
+    """``s = rho * s + (1 - rho) * g**2; p -= rate * g / (sqrt(s) + epsilon)`` (Tieleman & Hinton 2012)"""
+    s = h[SECOND] * s + h[SECOND_REST] * (g * g)
+    return p - h[RATE] * g / (sqrt(s) + h[EPSILON]), s
+
+
+def adam(h, p, g, m, v):
+    """``p -= rate * m_hat / (sqrt(v_hat) + epsilon)``, epsilon outside the root (Kingma & Ba 2015, algorithm 1)
+
+    The bias corrections of step t are in h: RATE holds ``rate / (1 - beta1**t)``, SCALE ``1 / sqrt(1 - beta2**t)``.
+    DECAY is decoupled weight decay (Loshchilov & Hutter 2019).
+    """
+    m = h[FIRST] * m + h[FIRST_REST] * g
+    v = h[SECOND] * v + h[SECOND_REST] * (g * g)
+    return p - h[DECAY] * p - h[RATE] * m / (sqrt(v) * h[SCALE] + h[EPSILON]), m, v
+
+
+class Optimizer(NamedTuple):
+    name: str
+    function: object
+    n_slots: int
+
+
+TABLE = (
+    Optimizer("sgd", sgd, 0),
+    Optimizer("momentum", momentum, 1),
+    Optimizer("nesterov", nesterov, 1),
+    Optimizer("rmsprop", rmsprop, 1),
+    Optimizer("adam", adam, 2),
+)
+CODES = {row.name: code for code, row in enumerate(TABLE)}
+N_SLOTS = {row.name: row.n_slots for row in TABLE}
+
+
+def _guarded(function):
+    """`function`, but a parameter whose update is not finite keeps its value, and a mask says so."""
+
+    @functools.wraps(function)
+    def update(h, p, g, *slots):
+        new = function(h, p, g, *slots)
+        new = new if isinstance(new, tuple) else (new,)
+        finite = absolute(new[0]) < math.inf
+        for slot in new[1:]:
+            finite = finite & (absolute(slot) < math.inf)
+        return *(where(finite, n, old) for n, old in zip(new, (p, *slots), strict=True)), ~finite
+
+    return update
+
+
+# update(code, n, (p, g, slot, slot, h), offsets) -> non-zero if some update was not finite
+update = pointwise([_guarded(row.function) for row in TABLE], (0, 1, 2, 3), (0, 2, 3), n_scalars=N_CONSTANTS)
+
+
+@inlined
+def prepare(t, settings, h):
+    """The constants of update `t` (1, 2, ...) in `h`: for weights, then, without weight decay, for biases.
+
+    `settings` (float64): learning rate, weight decay, first (momentum or beta1), second (rho or beta2), epsilon, and
+    1 for Adam's bias corrections, else 0. Computed in float64, kept in the precision of `h`.
+    """
+    rate, decay, first, second, epsilon = settings[0], settings[1], settings[2], settings[3], settings[4]
+    corrected = settings[5] != 0
+    for i in range(0, 2 * N_CONSTANTS, N_CONSTANTS):
+        h[i + RATE] = rate / (1 - first**t) if corrected else rate
+        h[i + DECAY] = rate * decay if i == 0 else 0.0
+        h[i + FIRST], h[i + FIRST_REST] = first, 1 - first
+        h[i + SECOND], h[i + SECOND_REST] = second, 1 - second
+        h[i + SCALE] = 1 / math.sqrt(1 - second**t) if corrected else 1.0
+        h[i + EPSILON] = epsilon
