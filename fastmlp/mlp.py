@@ -210,9 +210,8 @@ class MLP:
             ws = np.concatenate([z.reshape(-1), np.empty(z.size + rows, z.dtype)])
             activations.apply_softmax(rows, z.shape[-1], ws)
             return ws[: z.size].reshape(z.shape)
-        a = np.empty_like(z)
-        activations.apply(code, z.reshape(-1), a.reshape(-1))
-        return a
+        activations.apply(code, z.reshape(-1))
+        return z
 
     def activation_derivative(self, x: ArrayLike, activation_type: str) -> Array:
         """f'(x) for each number of x, in the precision of `activation_function`. relu'(0) is 0."""
@@ -220,9 +219,9 @@ class MLP:
         if code == activations.SOFTMAX:
             raise ValueError("softmax mixes the numbers of a row: it has no pointwise derivative")
         z = validation.pointwise_input("x", x)
-        a, derivative = self.activation_function(z, activation_type), np.ones_like(z)
-        activations.apply_backward(code, derivative.reshape(-1), z.reshape(-1), a.reshape(-1))
-        return derivative
+        ws = np.stack([np.ones_like(z), z, self.activation_function(z, activation_type)])
+        activations.apply_backward(code, ws.reshape(-1))
+        return ws[0]
 
     @staticmethod
     def _activation_code(name: str) -> int:

@@ -89,6 +89,11 @@ def kernel(function):
     return dispatcher
 
 
-def inlined(function):
-    """Compiles `function` as a part of the kernels that call it: no entry from Python, no file of its own."""
+def part(function):
+    """Compiles `function` once for the kernels that call it: no entry from Python, no file of its own."""
     return numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
+def inlined(function):
+    """Copies `function` into the kernels that call it before they are compiled: for what is called from few places."""
+    return numba.njit(**_OPTIONS, inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)

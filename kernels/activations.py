@@ -7,7 +7,7 @@ training lets a overwrite z (`keeps_z` is False), and memory carries one array l
 
 from typing import NamedTuple
 
-from ._jit import inlined, kernel
+from ._jit import kernel, part
 from .elementary import exp, expm1, log1p, normal_cdf, sigmoid, softplus, tanh
 from .simd import fma, pointwise, where
 
@@ -136,18 +136,27 @@ CODES = {row.name: code for code, row in enumerate(TABLE)}
 
 # Softmax mixes the numbers of a row, so it is not pointwise: it has the first code after the table.
 SOFTMAX = len(TABLE)
-EXP, LINEAR = CODES["exp"], CODES["linear"]
 
-# activate(code, n, (z, a), offsets): a = f(z)
-activate = pointwise([row.forward for row in TABLE], inputs=(0,), outputs=(1,))
-# activate_backward(code, n, (delta, z, a), offsets): delta *= f'(z)
-activate_backward = pointwise([row.backward for row in TABLE], inputs=(0, 1, 2), outputs=(0,))
-
-
+_forward = pointwise([row.forward for row in TABLE], inputs=(0,), outputs=(1,))
+_backward = pointwise([row.backward for row in TABLE], inputs=(0, 1, 2), outputs=(0,))
+_exp = pointwise([exp], inputs=(0,), outputs=(1,))
 _log1p = pointwise([log1p], inputs=(0,), outputs=(1,))
+copy = pointwise([linear], inputs=(0,), outputs=(1,))  # copy(0, n, (source, target), offsets)
 
 
-@inlined
+@part
+def activate(code, n, ws, z, a):
+    """``a = f(z)`` for n numbers; z and a are positions in the array `ws` and may be the same."""
+    _forward(code, n, (ws, ws), (z, a))
+
+
+@part
+def activate_backward(code, n, ws, delta, z, a):
+    """``delta *= f'(z)`` for n numbers; delta, z and a are positions in the array `ws`."""
+    _backward(code, n, (ws, ws, ws), (delta, z, a))
+
+
+@part
 def softmax(rows, k, ws, z, log_a, a, scratch):
     """``a = exp(z) / sum(exp(z))`` and its logarithm, for `rows` rows of k scores.
 
@@ -160,7 +169,7 @@ def softmax(rows, k, ws, z, log_a, a, scratch):
             largest = max(largest, ws[z + i])
         for i in range(r * k, r * k + k):
             ws[log_a + i] = ws[z + i] - largest
-    activate(EXP, rows * k, (ws, ws), (log_a, a))
+    _exp(0, rows * k, (ws, ws), (log_a, a))
     for r in range(rows):
         rest, top = ws.dtype.type(0), -1
         for i in range(r * k, r * k + k):
@@ -181,7 +190,7 @@ def softmax(rows, k, ws, z, log_a, a, scratch):
             ws[log_a + i] -= log_sum
 
 
-@inlined
+@part
 def softmax_backward(rows, k, ws, a, g):
     """``g = dL/dz`` in place of ``g = dL/d log a``: ``g - a * sum(g)``, row by row.
 
@@ -202,15 +211,16 @@ def softmax_backward(rows, k, ws, a, g):
 
 
 @kernel
-def apply(code, z, a):
-    """``a = f(z)`` for two vectors of the same length; `code` is any but SOFTMAX."""
-    activate(code, z.size, (z, a), (0, 0))
+def apply(code, ws):
+    """``a = f(z)`` in place for a vector; `code` is any but SOFTMAX."""
+    activate(code, ws.size, ws, 0, 0)
 
 
 @kernel
-def apply_backward(code, delta, z, a):
-    """``delta *= f'(z)`` for three vectors of the same length, where a = f(z)."""
-    activate_backward(code, z.size, (delta, z, a), (0, 0, 0))
+def apply_backward(code, ws):
+    """``delta *= f'(z)``, where `ws` holds as many numbers of delta, then of z, then of a = f(z)."""
+    n = ws.size // 3
+    activate_backward(code, n, ws, 0, n, 2 * n)
 
 
 @kernel

@@ -9,9 +9,9 @@ workspace `ws`. `blocks` holds the positions of what a network has once. The cal
 import math
 
 from ._jit import inlined, kernel
-from .activations import LINEAR, SOFTMAX, activate, activate_backward, softmax, softmax_backward
+from .activations import SOFTMAX, activate, activate_backward, copy, softmax, softmax_backward
 from .dense import dense, dense_bias_gradient, dense_input_gradient, dense_weight_gradient
-from .losses import delta_from_outputs, loss_and_delta
+from .losses import losses_and_delta
 from .simd import absolute, pointwise
 from .transpose import transpose
 
@@ -47,7 +47,7 @@ def forward_scores(first, last, params, layers, ws):
         x, z, a = layers[l, INPUT] + first * fan_in, layers[l, Z] + first * fan_out, layers[l, A] + first * fan_out
         dense(rows, fan_in, fan_out, ws, x, params, layers[l, W], layers[l, B], ws, z)
         if l < n_layers - 1:
-            activate(layers[l, ACTIVATION], rows * fan_out, (ws, ws), (z, a))
+            activate(layers[l, ACTIVATION], rows * fan_out, ws, z, a)
 
 
 @inlined
@@ -59,7 +59,30 @@ def output_activation(first, last, layers, blocks, ws):
     if code == SOFTMAX:
         softmax(rows, k, ws, z, blocks[VALUE] + first * k, a, blocks[ROW_LOSS] + first)
     else:
-        activate(code, rows * k, (ws, ws), (z, a))
+        activate(code, rows * k, ws, z, a)
+
+
+@inlined
+def delta_from_outputs(first, last, layers, blocks, ws, loss, gradient_of, scale):
+    """Rows `first` to `last` of ROW_LOSS and of the output layer's DELTA, ``scale * dL/dz``.
+
+    Reads the rows' TARGET, the output layer's A and Z, and, after a softmax, the VALUE that `output_activation` left.
+    """
+    top = layers[layers.shape[0] - 1]
+    k = top[FAN_OUT]
+    value = blocks[VALUE] + first * k
+    z = value if top[ACTIVATION] == SOFTMAX else top[Z] + first * k
+    losses_and_delta(
+        top[ACTIVATION], loss, gradient_of, last - first, k, ws, z, top[A] + first * k, blocks[TARGET] + first * k, value,
+        top[DELTA] + first * k, blocks[ROW_LOSS] + first, scale,
+    )  # fmt: skip
+
+
+@inlined
+def loss_and_delta(first, last, layers, blocks, ws, loss, gradient_of, scale):
+    """The same from the scores: writes A, too."""
+    output_activation(first, last, layers, blocks, ws)
+    delta_from_outputs(first, last, layers, blocks, ws, loss, gradient_of, scale)
 
 
 @inlined
@@ -71,7 +94,7 @@ def recursion(first, last, transposed, layers, blocks, ws):
         delta, below = layers[l, DELTA] + first * fan_out, layers[l - 1, DELTA] + first * fan_in
         dense_input_gradient(rows, fan_in, fan_out, ws, delta, transposed, layers[l, W], ws, blocks[ZERO], ws, below)
         z, a = layers[l - 1, Z] + first * fan_in, layers[l - 1, A] + first * fan_in
-        activate_backward(layers[l - 1, ACTIVATION], rows * fan_in, (ws, ws, ws), (below, z, a))
+        activate_backward(layers[l - 1, ACTIVATION], rows * fan_in, ws, below, z, a)
 
 
 @inlined
@@ -99,7 +122,7 @@ def load_targets(rows, k, y, yo, width, ws, target):
     `width` is the numbers a row has in y: k, or 1 for class indices.
     """
     if width == k:
-        activate(LINEAR, rows * k, (y, ws), (yo, target))
+        copy(0, rows * k, (y, ws), (yo, target))
         return
     for r in range(rows):
         for i in range(k):
@@ -145,18 +168,17 @@ def infer(x, y, params, layers, blocks, ws, block_rows, loss, gradient_of, out):
         if copy_finite(0, rows * features, (x, ws), (first * features, layers[0, INPUT])) != 0:
             return math.nan
         forward_scores(0, rows, params, layers, ws)
-        z, a = last_layer[Z], last_layer[A]
+        a = last_layer[A]
         if y.size > 0:
             width = y.size // n
             load_targets(rows, k, y, first * width, width, ws, blocks[TARGET])
-            at = z, a, blocks[TARGET], blocks[VALUE], last_layer[DELTA], blocks[ROW_LOSS]
-            loss_and_delta(last_layer[ACTIVATION], loss, gradient_of, rows, k, ws, *at, 1.0)
+            loss_and_delta(0, rows, layers, blocks, ws, loss, gradient_of, 1.0)
             for r in range(rows):
                 total += ws[blocks[ROW_LOSS] + r]
         else:
             output_activation(0, rows, layers, blocks, ws)
         if out.size > 0:
-            activate(LINEAR, rows * k, (ws, out), (a, first * k))
+            copy(0, rows * k, (ws, out), (a, first * k))
     return total
 
 
@@ -187,23 +209,20 @@ def backward(rows, y, output, output_gradient, params, transposed, layers, block
     """
     last_layer = layers[layers.shape[0] - 1]
     k, code = last_layer[FAN_OUT], last_layer[ACTIVATION]
-    z, a, delta, value = last_layer[Z], last_layer[A], last_layer[DELTA], blocks[VALUE]
+    z, a, delta = last_layer[Z], last_layer[A], last_layer[DELTA]
     if y.size > 0:
         load_targets(rows, k, y, 0, y.size // rows, ws, blocks[TARGET])
-        if code == SOFTMAX:
-            softmax(rows, k, ws, z, value, a, blocks[ROW_LOSS])
-            z = value
-        activate(LINEAR, rows * k, (output, ws), (0, a))
-        at = z, a, blocks[TARGET], value, delta, blocks[ROW_LOSS]
-        delta_from_outputs(code, loss, gradient_of, rows, k, ws, *at, 1.0 / rows)
+        output_activation(0, rows, layers, blocks, ws)
+        copy(0, rows * k, (output, ws), (0, a))
+        delta_from_outputs(0, rows, layers, blocks, ws, loss, gradient_of, 1.0 / rows)
     else:
-        activate(LINEAR, rows * k, (output_gradient, ws), (0, delta))
+        copy(0, rows * k, (output_gradient, ws), (0, delta))
         if code == SOFTMAX:
             for i in range(rows * k):
                 ws[delta + i] *= ws[a + i]
             softmax_backward(rows, k, ws, a, delta)
         else:
-            activate_backward(code, rows * k, (ws, ws, ws), (delta, z, a))
+            activate_backward(code, rows * k, ws, delta, z, a)
     transpose_weights(params, layers, transposed)
     recursion(0, rows, transposed, layers, blocks, ws)
     for l in range(layers.shape[0]):

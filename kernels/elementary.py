@@ -1,14 +1,16 @@
 """Elementary functions as straight-line arithmetic, for SIMD lanes and for NumPy arrays alike (see `simd`).
 
-Two cores do the work: `_exp_core` (exp, expm1, tanh, sigmoid, softplus, normal_cdf) and `_log_core` (log, log1p,
-softplus). Nothing branches: both sides of a `where` are computed, arguments that would overflow or trap are clamped
-first, and special values are put in at the end. No function relies on a fused `fma`: where it is a separate multiply
-and add, the products that must be exact are so because a constant has trailing zero bits (W. J. Cody, W. Waite:
-Software Manual for the Elementary Functions, 1980).
+Two cores do the work: `_exp_core` (exp, expm1, sigmoid, softplus, normal_cdf) and `_log_core` (log, log1p,
+softplus); tanh has its own, as its last bit is not to be had from exp. Nothing branches: both sides of a `where` are
+computed, arguments that would overflow or trap are clamped first, and special values are put in at the end. No
+function relies on a fused `fma`: where it is a separate multiply and add, the products that must be exact are so
+because a constant has trailing zero bits (W. J. Cody, W. Waite: Software Manual for the Elementary Functions, 1980).
 
 The polynomials are minimax fits (Remez exchange in 45-digit arithmetic, relative error of the finished function)
 made for this file. ULP bounds are distances to the exact value in spacings of the result's type, measured with and
-without fused fma: over all float32 numbers and over millions of float64 numbers of all exponents.
+without fused fma: on float32 numbers (exp and tanh: all; sigmoid, softplus: all between 2**-25 and 105; otherwise, and
+partly where fma is not fused, every 257th at least) and on 2.1 million float64 numbers of all exponents (normal_cdf:
+5500 between -38 and 9).
 """
 
 from .simd import absolute, fma, is_float64, pow2, rint, split, where
@@ -107,7 +109,7 @@ def _exp_limits(x):
 
 
 def exp(x):
-    """e**x to 1.4 ULP; subnormal results are rounded once."""
+    """e**x to 1.5 ULP; subnormal results are rounded once."""
     low, high = _exp_limits(x)
     p, j = _exp_core(_clamp(x, low, high))
     s = pow2(j)
@@ -147,9 +149,13 @@ def tanh(x):
 
 
 def sigmoid(x):
-    """1/(1 + e**-x) to 3 ULP, by ``e = exp(-|x|)``: 1/(1 + e), or e/(1 + e) where x < 0, which keeps the far tail."""
+    """1/(1 + e**-x) to 2.5 ULP, from ``e = exp(-|x|)`` and ``q = e/(1 + e)``: 1 - q, or e - e*q where x < 0.
+
+    The latter is q itself, but keeps the rounding errors of the quotient out of the far tail.
+    """
     e = _exp_negative(-absolute(x))
-    return where(x < 0.0, e, 1.0) / (e + 1.0)
+    base = where(x < 0.0, e, 1.0)
+    return fma(-base, e / (e + 1.0), base)
 
 
 def _log_core(f, low=None):
@@ -164,10 +170,10 @@ def _log_core(f, low=None):
     return f - (half_square - (inner if low is None else inner + low))
 
 
-def _log_scaled(m, e):
-    """log(m * 2**e) for m in [sqrt(1/2), sqrt(2)); the product of e with the high part of ln 2 is exact."""
-    high, low = (_LN2_HIGH, _LN2_LOW) if is_float64(m) else (_LN2_HIGH_32, _LN2_LOW_32)
-    return fma(e, high, _log_core(m - 1.0, e * low))
+def _log_scaled(f, e):
+    """log((1 + f) * 2**e); the product of e with the high part of ln 2 is exact."""
+    high, low = (_LN2_HIGH, _LN2_LOW) if is_float64(f) else (_LN2_HIGH_32, _LN2_LOW_32)
+    return fma(e, high, _log_core(f, e * low))
 
 
 def log(x):
@@ -177,7 +183,7 @@ def log(x):
     subnormal = regular & (x < smallest)
     m, e = split(where(regular, where(subnormal, where(subnormal, x, 0.0) * 2.0**shift, x), 1.0))
     special = where(x < 0.0, float("nan"), where(x < 1.0, float("-inf"), x))
-    return where(regular, _log_scaled(m, where(subnormal, e - shift, e)), special)
+    return where(regular, _log_scaled(m - 1.0, where(subnormal, e - shift, e)), special)
 
 
 def log1p(x):
@@ -185,8 +191,7 @@ def log1p(x):
     direct = (x >= -0.5) & (x <= 1.0)
     regular = (x > -1.0) & (x < float("inf"))
     m, e = split(where(direct, 1.0, where(regular, x + 1.0, 1.0)))
-    high, low = (_LN2_HIGH, _LN2_LOW) if is_float64(x) else (_LN2_HIGH_32, _LN2_LOW_32)
-    value = fma(e, high, _log_core(where(direct, x, m - 1.0), e * low))
+    value = _log_scaled(where(direct, x, m - 1.0), e)
     return where(regular, value, where(x < -1.0, float("nan"), where(x < 0.0, float("-inf"), x)))
 
 

@@ -21,7 +21,7 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from . import simd
-from ._jit import inlined
+from ._jit import inlined, part
 
 # 24 of 32 accumulators, or 12 of 16, leave room for a row of B and a broadcast; larger tiles spill to the stack.
 MR = 8 if simd.REGISTERS == 32 else 4
@@ -113,7 +113,7 @@ def _check(array, offset, rows, cols, row_stride, col_stride):
             raise IndexError("a matrix product reaches outside its array")
 
 
-@inlined
+@part
 def gemm(m, n, k, a, ao, sai, sak, b, bo, ldb, s, so, lds, c, co, ldc):
     """``C = S + A @ B`` for m x k numbers of A, k x n of B; S may be C itself, a row for all rows, or one zero row.
 

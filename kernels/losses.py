@@ -8,8 +8,8 @@ output activation through its derivative.
 
 from typing import NamedTuple
 
-from ._jit import inlined
-from .activations import SOFTMAX, activate, activate_backward, softmax, softmax_backward
+from ._jit import part
+from .activations import activate_backward, softmax_backward
 from .elementary import expm1, log, softplus
 from .simd import pointwise, where
 
@@ -93,12 +93,12 @@ def resolve(name, output):
     raise KeyError(name)
 
 
-# evaluate(code, n, (z, a, y, loss, gradient), offsets)
-evaluate = pointwise([row.function for row in TABLE], inputs=(0, 1, 2), outputs=(3, 4))
+# _evaluate(code, n, (z, a, y, loss, gradient), offsets)
+_evaluate = pointwise([row.function for row in TABLE], inputs=(0, 1, 2), outputs=(3, 4))
 
 
-@inlined
-def delta_from_outputs(output, loss, gradient_of, rows, k, ws, z, a, y, value, delta, row_loss, scale):
+@part
+def losses_and_delta(output, loss, gradient_of, rows, k, ws, z, a, y, value, delta, row_loss, scale):
     """Losses and the output layer's delta from its outputs.
 
     Positions in the array `ws`, rows x k numbers each: `z` scores (log a where the output is a softmax), `a` outputs and
@@ -106,9 +106,9 @@ def delta_from_outputs(output, loss, gradient_of, rows, k, ws, z, a, y, value, d
     the loss of each row, summed over its outputs. `value` may be the same place as z.
     """
     n = rows * k
-    evaluate(loss, n, (ws, ws, ws, ws, ws), (z, a, y, value, delta))
+    _evaluate(loss, n, (ws, ws, ws, ws, ws), (z, a, y, value, delta))
     if gradient_of == OUTPUT:
-        activate_backward(output, n, (ws, ws, ws), (delta, z, a))
+        activate_backward(output, n, ws, delta, z, a)
     elif gradient_of == LOG_OUTPUT:
         softmax_backward(rows, k, ws, a, delta)
     for r in range(rows):
@@ -117,14 +117,3 @@ def delta_from_outputs(output, loss, gradient_of, rows, k, ws, z, a, y, value, d
             total += ws[value + i]
             ws[delta + i] *= scale
         ws[row_loss + r] = total
-
-
-@inlined
-def loss_and_delta(output, loss, gradient_of, rows, k, ws, z, a, y, value, delta, row_loss, scale):
-    """The same from the scores z, writing the outputs `a` too."""
-    if output == SOFTMAX:
-        softmax(rows, k, ws, z, value, a, row_loss)
-        z = value
-    else:
-        activate(output, rows * k, (ws, ws), (z, a))
-    delta_from_outputs(output, loss, gradient_of, rows, k, ws, z, a, y, value, delta, row_loss, scale)

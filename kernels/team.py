@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from ._jit import inlined
+from ._jit import inlined, part
 
 # Positions in the array of int64 that a team shares, a cache line apart.
 ARRIVED, GENERATION, ABANDONED, NOT_FINITE = 0, 8, 16, 24
@@ -88,7 +88,7 @@ else:
     add, read, write, _offer_core = _add_lowered, _read_lowered, _write_lowered, _offer_core_lowered
 
 
-@inlined
+@part
 def barrier(shared, size):
     """Waits until all `size` members have come here. False if the team was abandoned (a member could not start)."""
     if size == 1:

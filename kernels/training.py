@@ -8,31 +8,26 @@ hot. Each number is computed by one member in one order whatever the size of the
 
 import math
 
-from ._jit import inlined, kernel
-from .activations import LINEAR, activate
+from ._jit import inlined, kernel, part
+from .activations import copy
 from .backprop import (
-    A,
-    ACTIVATION,
     B,
-    DELTA,
     FAN_IN,
     FAN_OUT,
     INPUT,
     ROW_LOSS,
     TARGET,
-    VALUE,
     W,
-    Z,
     add_penalty,
     forward_scores,
     layer_gradient,
     load_targets,
+    loss_and_delta,
     recursion,
     set_constants,
     transpose_weights,
 )
 from .gemm import MR
-from .losses import loss_and_delta
 from .optimizers import N_CONSTANTS, prepare, update
 from .team import NOT_FINITE, barrier, read, share, write
 from .transpose import transpose
@@ -43,7 +38,7 @@ N_CHOICES = 6
 _HOT = 4096  # numbers of dW that are computed, then updated, at a time: they and their slots stay in the first cache
 
 
-@inlined
+@part
 def shuffle(order, state):
     """Puts a new permutation of ``range(order.size)`` in `order` (int64).
 
@@ -66,7 +61,7 @@ def gather(first, last, order, start, x, features, y, width, k, ws, x_block, y_b
     """Copies x and targets of the rows ``order[start:][first:last]`` to rows `first` to `last` of two blocks of `ws`."""
     for r in range(first, last):
         row = order[start + r]
-        activate(LINEAR, features, (x, ws), (row * features, x_block + r * features))
+        copy(0, features, (x, ws), (row * features, x_block + r * features))
         load_targets(1, k, y, row * width, width, ws, y_block + r * k)
 
 
@@ -82,7 +77,7 @@ def total_loss(rows, ws, row_loss):
     return (s0 + s1) + (s2 + s3)
 
 
-@inlined
+@part
 def update_layer(l, first, last, params, grads, slots, layers, optimizer, constants):
     """Rows `first` to `last` of W of layer l, and with the first row b. Non-zero if some update was not finite.
 
@@ -97,7 +92,7 @@ def update_layer(l, first, last, params, grads, slots, layers, optimizer, consta
     return failed
 
 
-@inlined
+@part
 def gradient_norms(layers, grads, norms, epoch):
     """Adds the Euclidean norm of each layer's dW to row `epoch` of `norms`."""
     for l in range(layers.shape[0]):
@@ -173,9 +168,7 @@ def train(
         first, last = share(rows, MR, member, size)
         gather(first, last, order, start, x, features, y, width, k, ws, layers[0, INPUT], blocks[TARGET])
         forward_scores(first, last, params, layers, ws)
-        z, a, delta = top[Z] + first * k, top[A] + first * k, top[DELTA] + first * k
-        at = z, a, blocks[TARGET] + first * k, blocks[VALUE] + first * k, delta, blocks[ROW_LOSS] + first
-        loss_and_delta(top[ACTIVATION], choices[LOSS], choices[GRADIENT_OF], last - first, k, ws, *at, 1.0 / rows)
+        loss_and_delta(first, last, layers, blocks, ws, choices[LOSS], choices[GRADIENT_OF], 1.0 / rows)
         recursion(first, last, transposed, layers, blocks, ws)
         if member == 0:
             prepare(updates + step - steps[0] + 1, settings, constants)

@@ -7,7 +7,7 @@ from numba.core import config
 from numba.extending import intrinsic
 
 from . import simd
-from ._jit import inlined
+from ._jit import part
 
 
 def _block_plain(rows, cols, w, wo, ldw, t, to, ldt):
@@ -63,7 +63,7 @@ _block = _block_plain if config.DISABLE_JIT else _block_lowered
 _BOUNDSCHECK = bool(config.BOUNDSCHECK)
 
 
-@inlined
+@part
 def transpose(first, last, fan_in, fan_out, w, wo, t, to):
     """Columns `first` to `last` of ``t = W.T``: W (fan_in, fan_out) at w[wo:], t (fan_out, fan_in) at t[to:]."""
     if _BOUNDSCHECK and (wo < 0 or to < 0 or wo + fan_in * fan_out > w.size or to + fan_in * fan_out > t.size):
