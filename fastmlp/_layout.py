@@ -67,13 +67,17 @@ class Layout:
             self.offsets.append((end, end + fan_in * fan_out))
             end += (fan_in + 1) * fan_out
         self.n_parameters = end
+        shapes = zip(self.sizes[:-1], self.sizes[1:], strict=True)
+        self._slices = [
+            (slice(w, b), (fan_in, fan_out), slice(b, b + fan_out), (1, fan_out))
+            for (w, b), (fan_in, fan_out) in zip(self.offsets, shapes, strict=True)
+        ]
         self._tables: dict[tuple[int, bool], tuple[Array, Array, int]] = {}
 
     def views(self, vector: Array, names: tuple[str, str] = ("weights", "biases")) -> tuple[Views, Views]:
         """Views of each W, (fan_in, fan_out), and of each b, (1, fan_out), in a flat vector."""
-        shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
-        weights = [vector[w:b].reshape(shape) for (w, b), shape in zip(self.offsets, shapes, strict=True)]
-        biases = [vector[b : b + n].reshape(1, n) for (_, b), (_, n) in zip(self.offsets, shapes, strict=True)]
+        weights = [vector[w].reshape(shape) for w, shape, _, _ in self._slices]
+        biases = [vector[b].reshape(shape) for _, _, b, shape in self._slices]
         return Views(weights, vector, names[0]), Views(biases, vector, names[1])
 
     def tables(self, rows: int, keep_z: bool = False) -> tuple[Array, Array, int]:

@@ -48,7 +48,7 @@ def real(name: str, value: Any, *, above: float | None = None, least: float | No
 def float_dtype(value: Any) -> np.dtype[Any]:
     """float32 or float64."""
     try:
-        dtype = np.dtype(value)
+        dtype: np.dtype[Any] = np.dtype(value)
     except TypeError:
         dtype = np.dtype(object)
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -97,6 +97,8 @@ def layer_sizes(value: Any) -> list[int]:
 
 def numeric(name: str, value: Any) -> Array:
     """`value` as an array of real numbers of whatever type."""
+    if type(value) is np.ndarray and value.dtype.kind in "fiub":
+        return value
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(f"{name} is a sparse matrix; dense is wanted: pass {name}.toarray()")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
@@ -130,9 +132,11 @@ def _scan(name: str, array: Array) -> None:
 
 def _as_kernel_array(array: Array, dtype: Any) -> Array:
     """`array` in C order, aligned, of `dtype`: itself if it is so already."""
-    with np.errstate(over="ignore"):
-        array = np.require(array, dtype, ["C", "A"])
-    if not array.flags.writeable:
+    flags = array.flags
+    if array.dtype != dtype or not (flags.c_contiguous and flags.aligned):
+        with np.errstate(over="ignore"):
+            return np.require(array, dtype, ["C", "A", "W"])
+    if not flags.writeable:
         # A read-only array is another type to Numba and would compile every kernel again. Kernels never write to X or
         # y: show them the same memory without the flag.
         interface = dict(array.__array_interface__)
@@ -190,11 +194,14 @@ def targets(name: str, value: Any, n_rows: int, k: int, output: str, loss: str, 
         hint = f"; class indices go in as a 1-D array: {name}.ravel()" if array.shape == (n_rows, 1) else ""
         raise ValueError(f"{name} must have shape {shapes}, got {array.shape}{hint}")
     array = _as_kernel_array(array, dtype)
-    _scan(name, array)
-    if loss == "binary_cross_entropy" or (loss == "cross_entropy" and output == "softmax"):
-        _bounded(name, array, 1.0, f"{loss} of a {output} output wants targets in [0, 1]")
-    elif loss == "cross_entropy":
-        _bounded(name, array, math.inf, "cross_entropy wants targets that are not negative")
+    low, high = _target_range(loss, output, dtype)
+    if not (array.min() >= low and array.max() <= high):  # false for NaN, too
+        _scan(name, array)
+        where = tuple(map(int, np.argwhere((array < low) | (array > high))[0]))
+        raise ValueError(
+            f"{name} must be in [{low:g}, {high:g}] for {loss} of a {output} output,"
+            f" got {name}[{', '.join(map(str, where))}] = {array[where]:g}"
+        )
     if output == "softmax" and loss == "cross_entropy":
         sums = array.sum(axis=1, dtype=np.float64)
         wrong = np.flatnonzero(np.abs(sums - 1) > 1e-3)
@@ -205,11 +212,12 @@ def targets(name: str, value: Any, n_rows: int, k: int, output: str, loss: str, 
     return array.reshape(-1)
 
 
-def _bounded(name: str, array: Array, most: float, wanted: str) -> None:
-    outside = np.argwhere((array < 0) | (array > most))
-    if outside.size:
-        where = tuple(map(int, outside[0]))
-        raise ValueError(f"{wanted}, got {name}[{', '.join(map(str, where))}] = {array[where]:g}")
+def _target_range(loss: str, output: str, dtype: Any) -> tuple[float, float]:
+    """The least and the largest target that a loss has a value for."""
+    largest = float(np.finfo(dtype).max)
+    if loss == "binary_cross_entropy" or (loss == "cross_entropy" and output == "softmax"):
+        return 0.0, 1.0
+    return (0.0 if loss == "cross_entropy" else -largest), largest
 
 
 def _class_indices(name: str, array: Array, k: int, dtype: Any) -> Array:

@@ -143,7 +143,7 @@ class _Trainer:
     def _call(self, first: int, last: int, losses: Array, norms: Array) -> int:
         mlp = self.mlp
         shared = np.zeros(team.SHARED_SIZE, np.int64)
-        arguments = (
+        arguments: tuple[Any, ...] = (
             np.array([first, last]), self.x.reshape(-1), self.y, self.order, mlp._parameters, self.transposed,
             self.gradient, mlp._slots, self.layers, self.blocks, self.workspace, self.choices,
             np.array(mlp._settings()), mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
@@ -153,7 +153,7 @@ class _Trainer:
             if self.pool is not None:
                 members = [self.pool.submit(training.train, *arguments, i, self.size) for i in range(1, self.size)]
             return int(training.train(*arguments, 0, self.size))
-        except BaseException:  # somebody will not come to the barrier: a thread that cannot start, or Ctrl-C before ours
+        except BaseException:  # somebody will not come to the barrier: a thread that cannot start, or Ctrl-C
             shared[team.ABANDONED] = 1
             raise
         finally:

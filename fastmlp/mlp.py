@@ -57,8 +57,8 @@ class MLP:
     Attributes
     ----------
     weights, biases : list of ndarray
-        W of each layer, (fan_in, fan_out), and b, (1, fan_out): views into `parameters`. Assigning to an item, or a list
-        to the attribute, copies the numbers.
+        W of each layer, (fan_in, fan_out), and b, (1, fan_out): views into `parameters`. Assigning to an item, or a
+        list to the attribute, copies the numbers.
     parameters : ndarray of shape (n_parameters,)
         All of them in one vector: W (C order) and b of the first layer, of the second, ...
     activations, pre_activations : list of ndarray
@@ -221,7 +221,8 @@ class MLP:
         z = validation.pointwise_input("x", x)
         ws = np.stack([np.ones_like(z), z, self.activation_function(z, activation_type)])
         activations.apply_backward(code, ws.reshape(-1))
-        return ws[0]
+        derivative: Array = ws[0]
+        return derivative
 
     @staticmethod
     def _activation_code(name: str) -> int:
@@ -496,6 +497,49 @@ class MLP:
         """Classes: for sigmoid outputs (n, k) of 0 and 1 (1 above 0.5), else (n,) indices of the largest output."""
         outputs = self.predict(X)
         return (outputs > 0.5).astype(int) if self._output_activation == "sigmoid" else np.argmax(outputs, axis=1)
+
+    def compiled_arguments(self, rows: int = 1) -> tuple[Any, ...]:
+        """What `fastmlp.kernels.backprop.infer` needs of this network, for calls from your own ``@njit`` code.
+
+        Parameters
+        ----------
+        rows : int, default 1
+            How many rows go through all layers together; `infer` takes any number of them, this many at a time.
+
+        Returns
+        -------
+        tuple
+            Pass it on whole, between x and out: ``infer(x, *arguments, out)``. x, (n * layer_sizes[0],), and out,
+            (n * layer_sizes[-1],), are 1-D, C-ordered and of the network's dtype; `infer` returns NaN if a number of x
+            is not finite, else 0. The tuple's types are the same for every network of one dtype, so that compiled code
+            serves them all. It holds `parameters` itself, so that training shows at once, and a workspace of its own:
+            get one for each thread.
+
+        Raises
+        ------
+        ValueError, TypeError
+            rows is not a positive integer.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numba import njit
+        >>> from fastmlp import MLP
+        >>> from fastmlp.kernels.backprop import infer
+        >>> @njit
+        ... def iterate(network, x, steps):
+        ...     for _ in range(steps):
+        ...         infer(x, *network, x)
+        >>> mlp = MLP([2, 8, 2], output_activation="tanh", random_state=0)
+        >>> x = np.ones(2, np.float32)
+        >>> iterate(mlp.compiled_arguments(), x, 2)
+        >>> bool(np.all(x == mlp.predict(mlp.predict(np.ones((1, 2), np.float32)))[0]))
+        True
+        """
+        rows = validation.integer("rows", rows, 1)
+        layers, blocks, size = self._layout.tables(rows)
+        workspace = aligned_empty(size, self._dtype)
+        return _EMPTY[self._dtype], self._parameters, layers.copy(), blocks.copy(), workspace, rows, *self._loss_codes
 
     def _features(self, X: ArrayLike, name: str = "X", scan: bool = False) -> Array:
         return validation.features(name, X, self.layer_sizes[0], self._dtype, scan=scan)

@@ -253,18 +253,20 @@ class Shuffler:
         x, y, z, w = (int(word) for word in state)
         self.state = (x, y, z, w)
 
-    def next(self) -> int:
+    def bits(self) -> int:
         """The next 32 random bits."""
         x, y, z, w = self.state
         t = x ^ ((x << 11) & 0xFFFFFFFF)
         self.state = (y, z, w, w ^ (w >> 19) ^ t ^ (t >> 8))
         return self.state[3]
 
-    def shuffle(self, order: NDArray[np.int64]) -> None:
-        """Permute `order` in place: from the last place down, each swaps with a random place not after it."""
-        for i in range(len(order) - 1, 0, -1):
-            j = (self.next() * (i + 1)) >> 32
+    def permutation(self, n: int) -> NDArray[np.int64]:
+        """A new order of 0 ... n-1: from the last place down, each swaps with a random place not after it."""
+        order = np.arange(n)
+        for i in range(n - 1, 0, -1):
+            j = (self.bits() * (i + 1)) >> 32
             order[i], order[j] = order[j], order[i]
+        return order
 
 
 def layer_views(flat: Array, layer_sizes: Sequence[int]) -> tuple[list[Array], list[Array]]:
@@ -295,6 +297,8 @@ class MLP:
         Starting point, copied; zeros if absent.
     hyper : dict, optional
         Changes to `HYPER`; `decay_mask` is 1 on weights and 0 on biases unless given.
+    order_state : four ints, optional
+        Where the `Shuffler` starts that orders the rows for every epoch of every `fit`; without it they stay as given.
 
     Targets y are (n, k), or (n,) for one output, or (n,) integer class indices for softmax.
     """
@@ -303,12 +307,14 @@ class MLP:
         self, layer_sizes: Sequence[int], activation: str | Sequence[str] = "relu", output_activation: str = "sigmoid",
         learning_rate: float = 0.01, weights: Sequence[Array] | None = None, biases: Sequence[Array] | None = None, *,
         loss: str = "auto", optimizer: str = "sgd", hyper: Hyper | None = None, alpha: float = 0.0,
+        order_state: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
         self.layer_sizes, self.num_layers, hidden = list(layer_sizes), len(layer_sizes), len(layer_sizes) - 2
         self.activation, self.output_activation, self.learning_rate = activation, output_activation, learning_rate
         self.hidden_activations = [activation] * hidden if isinstance(activation, str) else list(activation)
         self.loss = default_loss(output_activation) if loss == "auto" else loss
         self.optimizer, self.alpha = optimizer, alpha
+        self.shuffler = None if order_state is None else Shuffler(order_state)
         size = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(layer_sizes))
         self.parameters, self.slots, self.t = np.zeros(size), np.zeros((SLOTS[optimizer], size)), 0
         self.weights, self.biases = layer_views(self.parameters, layer_sizes)
@@ -390,19 +396,14 @@ class MLP:
         penalty = self.alpha / 2 * sum(float(np.sum(W**2)) for W in self.weights)
         return float(np.mean(self._row_loss(y))) + penalty, dW, db
 
-    def fit(
-        self, X: Array, y: NDArray[Any], *, epochs: int, batch_size: int, order_state: Sequence[int] | None = None
-    ) -> list[float]:
+    def fit(self, X: Array, y: NDArray[Any], *, epochs: int, batch_size: int) -> list[float]:
         """Train; return each epoch's mean over rows of the loss (no L2 term), every batch taken before its update.
 
-        With `order_state`, a `Shuffler` started there permutes the order of the rows at the start of each epoch,
-        beginning with the order that the epoch before left. The last batch may be smaller.
+        Every epoch draws a new order of rows from the `shuffler`, if there is one. The last batch may be smaller.
         """
-        y, order, losses = self._dense(y), np.arange(len(X)), []
-        shuffler = Shuffler(order_state) if order_state is not None else None
+        y, losses = self._dense(y), []
         for _ in range(epochs):
-            if shuffler is not None:
-                shuffler.shuffle(order)
+            order = self.shuffler.permutation(len(X)) if self.shuffler else np.arange(len(X))
             total = 0.0
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]

@@ -225,5 +225,5 @@ def apply_backward(code, ws):
 
 @kernel
 def apply_softmax(rows, k, ws):
-    """Softmax of `rows` rows of k scores in place; `ws` holds them, as much scratch again, and a number for each row."""
+    """Softmax of `rows` rows of k scores in place; `ws` holds them, as much scratch, and a number for each row."""
     softmax(rows, k, ws, 0, rows * k, 0, 2 * rows * k)

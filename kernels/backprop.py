@@ -19,8 +19,8 @@ from .transpose import transpose
 FAN_IN, FAN_OUT, ACTIVATION, W, B, INPUT, Z, A, DELTA = range(9)
 N_COLUMNS = 9
 
-# Positions in `blocks`: a 1, a row of zeros as long as the widest layer, then (rows, outputs) of targets and of scratch,
-# then one loss for each row.
+# Positions in `blocks`: a 1; a row of zeros as long as the widest layer; (rows, outputs) of targets, and of scratch;
+# one loss for each row.
 ONE, ZERO, TARGET, VALUE, ROW_LOSS = range(5)
 N_BLOCKS = 5
 
@@ -39,7 +39,7 @@ def set_constants(layers, blocks, ws):
 
 @inlined
 def forward_scores(first, last, params, layers, ws):
-    """Rows `first` to `last` of the hidden layers' Z and A and of the output layer's Z, from the first INPUT block."""
+    """Rows `first` to `last` of the hidden layers' Z and A and of the output layer's Z, from the INPUT block."""
     rows = last - first
     n_layers = layers.shape[0]
     for l in range(n_layers):
@@ -72,10 +72,9 @@ def delta_from_outputs(first, last, layers, blocks, ws, loss, gradient_of, scale
     k = top[FAN_OUT]
     value = blocks[VALUE] + first * k
     z = value if top[ACTIVATION] == SOFTMAX else top[Z] + first * k
-    losses_and_delta(
-        top[ACTIVATION], loss, gradient_of, last - first, k, ws, z, top[A] + first * k, blocks[TARGET] + first * k, value,
-        top[DELTA] + first * k, blocks[ROW_LOSS] + first, scale,
-    )  # fmt: skip
+    a, delta, y = top[A] + first * k, top[DELTA] + first * k, blocks[TARGET] + first * k
+    rows, row_loss, code = last - first, blocks[ROW_LOSS] + first, top[ACTIVATION]
+    losses_and_delta(code, loss, gradient_of, rows, k, ws, z, a, y, value, delta, row_loss, scale)
 
 
 @inlined
@@ -183,7 +182,9 @@ def infer(x, y, params, layers, blocks, ws, block_rows, loss, gradient_of, out):
 
 
 @kernel
-def backward(rows, y, output, output_gradient, params, transposed, layers, blocks, ws, loss, gradient_of, alpha, grads, dx):
+def backward(
+    rows, y, output, output_gradient, params, transposed, layers, blocks, ws, loss, gradient_of, alpha, grads, dx
+):  # fmt: skip
     """The gradient after `infer` has left `rows` rows (a single block) in `ws`.
 
     Parameters
@@ -232,6 +233,4 @@ def backward(rows, y, output, output_gradient, params, transposed, layers, block
     if dx.size > 0:
         fan_in, fan_out, w = layers[0, FAN_IN], layers[0, FAN_OUT], layers[0, W]
         transpose(0, fan_in, fan_in, fan_out, params, w, transposed, w)
-        dense_input_gradient(
-            rows, fan_in, fan_out, ws, layers[0, DELTA], transposed, w, ws, blocks[ZERO], dx, 0
-        )
+        dense_input_gradient(rows, fan_in, fan_out, ws, layers[0, DELTA], transposed, w, ws, blocks[ZERO], dx, 0)

@@ -1,11 +1,11 @@
 """The dense layer ``z = x @ W + b``, and beside it its backward."""
 
-import numpy as np
+from numpy import int64
 
 from ._jit import inlined
 from .gemm import gemm
 
-# A literal 0 is a type of its own to Numba, for which it would compile gemm again; these are not.
+# A literal is a type of its own to Numba, for which it would compile gemm again; int64(1) is not.
 
 
 @inlined
@@ -15,7 +15,7 @@ def dense(rows, fan_in, fan_out, x, xo, params, wo, bo, z, zo):
     x (rows, fan_in) at x[xo:], W (fan_in, fan_out) at params[wo:], b (fan_out,) at params[bo:] and z (rows, fan_out) at
     z[zo:], all C order; only z is written.
     """
-    gemm(rows, fan_out, fan_in, x, xo, fan_in, np.int64(1), params, wo, fan_out, params, bo, np.int64(0), z, zo, fan_out)
+    gemm(rows, fan_out, fan_in, x, xo, fan_in, int64(1), params, wo, fan_out, params, bo, int64(0), z, zo, fan_out)
 
 
 @inlined
@@ -25,7 +25,8 @@ def dense_input_gradient(rows, fan_in, fan_out, delta, do, transposed, to, ws, z
     delta (rows, fan_out) at delta[do:], W.T (fan_out, fan_in) at transposed[to:], dx (rows, fan_in) at dx[dxo:]
     (written); ws[zero:] holds at least fan_in zeros.
     """
-    gemm(rows, fan_in, fan_out, delta, do, fan_out, np.int64(1), transposed, to, fan_in, ws, zero, np.int64(0), dx, dxo, fan_in)
+    w = transposed
+    gemm(rows, fan_in, fan_out, delta, do, fan_out, int64(1), w, to, fan_in, ws, zero, int64(0), dx, dxo, fan_in)
 
 
 @inlined
@@ -35,8 +36,8 @@ def dense_weight_gradient(first, last, rows, fan_in, fan_out, x, xo, delta, do, 
     x (rows, fan_in) at x[xo:], delta (rows, fan_out) at delta[do:], dW (fan_in, fan_out) at grads[wo:] (written);
     ws[zero:] holds at least fan_out zeros.
     """
-    at = wo + first * fan_out
-    gemm(last - first, fan_out, rows, x, xo + first, np.int64(1), fan_in, delta, do, fan_out, ws, zero, np.int64(0), grads, at, fan_out)
+    m, n, xo, wo = last - first, fan_out, xo + first, wo + first * fan_out
+    gemm(m, n, rows, x, xo, int64(1), fan_in, delta, do, n, ws, zero, int64(0), grads, wo, n)
 
 
 @inlined
@@ -45,4 +46,5 @@ def dense_bias_gradient(rows, fan_out, delta, do, ws, zero, one, grads, bo):
 
     delta (rows, fan_out) at delta[do:], db (fan_out,) at grads[bo:] (written); ws[one] is 1.
     """
-    gemm(np.int64(1), fan_out, rows, ws, one, np.int64(0), np.int64(0), delta, do, fan_out, ws, zero, np.int64(0), grads, bo, fan_out)
+    n, nil = fan_out, int64(0)
+    gemm(int64(1), n, rows, ws, one, nil, nil, delta, do, n, ws, zero, nil, grads, bo, n)

@@ -101,8 +101,8 @@ _evaluate = pointwise([row.function for row in TABLE], inputs=(0, 1, 2), outputs
 def losses_and_delta(output, loss, gradient_of, rows, k, ws, z, a, y, value, delta, row_loss, scale):
     """Losses and the output layer's delta from its outputs.
 
-    Positions in the array `ws`, rows x k numbers each: `z` scores (log a where the output is a softmax), `a` outputs and
-    `y` targets are read; `delta`: ``scale * dL/dz`` and `value` (scratch) are written, and `row_loss` (rows numbers):
+    Positions in the array `ws`, rows x k numbers each: `z` scores (log a after a softmax), `a` outputs and `y` targets
+    are read; `delta`: ``scale * dL/dz`` and `value` (scratch) are written, and `row_loss` (rows numbers):
     the loss of each row, summed over its outputs. `value` may be the same place as z.
     """
     n = rows * k

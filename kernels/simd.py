@@ -83,7 +83,7 @@ class Lanes:
             return x.value
         return ir.Constant(self.vector, [float(x)] * self.count)
 
-    def _arithmetic(name, swap=False):
+    def _arithmetic(name, swap=False):  # noqa: N805 (a maker of methods)
         def method(self, other):
             pair = (self.lift(other), self.value) if swap else (self.value, self.lift(other))
             return Lanes(self.builder, getattr(self.builder, name)(*pair))
@@ -102,7 +102,7 @@ class Lanes:
     def __invert__(self):
         return Lanes(self.builder, self.builder.not_(self.value))
 
-    def _comparison(symbol):
+    def _comparison(symbol):  # noqa: N805
         def method(self, other):
             return Lanes(self.builder, self.builder.fcmp_ordered(symbol, self.value, self.lift(other)))
 

@@ -1,9 +1,10 @@
 """The compiled epoch: gather, forward, backward, update, for as many steps as the caller asks for.
 
 A team of threads runs `train` together, every member on the same arrays. A step has two halves, each followed by a
-barrier. In the first a member takes its share of the batch's rows through all layers, forward and back. In the second it
-takes its share of the rows of each dW, reduces over all rows of the batch, and updates those parameters while they are
-hot. Each number is computed by one member in one order whatever the size of the team: results are the same to the bit.
+barrier. In the first a member takes its share of the batch's rows through all layers, forward and back. In the second
+it takes its share of the rows of each dW, reduces over all rows of the batch, and updates those parameters while they
+are hot. Each number is computed by one member in one order whatever the size of the team: results are the same to the
+bit.
 """
 
 import math
@@ -11,12 +12,12 @@ import math
 from ._jit import inlined, kernel, part
 from .activations import copy
 from .backprop import (
-    B,
     FAN_IN,
     FAN_OUT,
     INPUT,
     ROW_LOSS,
     TARGET,
+    B,
     W,
     add_penalty,
     forward_scores,
@@ -42,7 +43,7 @@ _HOT = 4096  # numbers of dW that are computed, then updated, at a time: they an
 def shuffle(order, state):
     """Puts a new permutation of ``range(order.size)`` in `order` (int64).
 
-    Fisher and Yates, with the generator xorshift128 (Marsaglia 2003), whose four words of 32 bits are in `state` (int64).
+    Fisher and Yates, with the generator xorshift128 (Marsaglia 2003); its four words of 32 bits are in `state` (int64).
     """
     for i in range(order.size):
         order[i] = i
@@ -58,7 +59,7 @@ def shuffle(order, state):
 
 @inlined
 def gather(first, last, order, start, x, features, y, width, k, ws, x_block, y_block):
-    """Copies x and targets of the rows ``order[start:][first:last]`` to rows `first` to `last` of two blocks of `ws`."""
+    """x and targets of the rows ``order[start:][first:last]``, to rows `first` to `last` of two blocks of `ws`."""
     for r in range(first, last):
         row = order[start + r]
         copy(0, features, (x, ws), (row * features, x_block + r * features))
@@ -146,8 +147,8 @@ def train(
     Returns
     -------
     int
-        Steps done: fewer than asked for if a loss or an update was not finite. The parameters are finite all the same: a
-        step with such a loss changes nothing, a parameter with such an update keeps its value.
+        Steps done: fewer than asked for if a loss or an update was not finite. The parameters are finite all the same:
+        a step with such a loss changes nothing, a parameter with such an update keeps its value.
     """
     features, n_layers = layers[0, FAN_IN], layers.shape[0]
     top = layers[n_layers - 1]
