@@ -4,6 +4,12 @@
 def pytest_terminal_summary(terminalreporter, config):
     session = getattr(config, "_benchmarksession", None)
     rows = [b for b in session.benchmarks if b.stats.rounds] if session else []
+    for b in rows:
+        if b.group == "startup":
+            seconds, error = b.extra_info["import_and_fit"], b.extra_info["error"]
+            name = b.extra_info["contestant"]
+            terminalreporter.write_line(f"import and first fit, {name}: {seconds:.2f} s, error {error:g}")
+    rows = [b for b in rows if b.group != "startup"]
     for group in dict.fromkeys(b.group for b in rows):
         times = {b.extra_info["contestant"]: b.stats.min / b.extra_info["epochs"] for b in rows if b.group == group}
         errors = {b.extra_info["contestant"]: b.extra_info["error"] for b in rows if b.group == group}

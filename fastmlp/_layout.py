@@ -1,7 +1,7 @@
 """Where everything lies: parameters in one flat vector, activations in one flat workspace."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,21 @@ class Views(list[Array]):
         return list, (list(map(np.copy, self)),)
 
 
+class Tables(NamedTuple):
+    """What the kernels read of a network whose workspace holds so many rows: see kernels/backprop.py."""
+
+    rows: int
+    layers: Array
+    blocks: Array
+    size: int  # of the workspace
+    places: list[tuple[int, int, int]]  # of each layer: the width, and where Z and A start
+
+    def block(self, workspace: Array, layer: int, kind: int) -> Array:
+        """A layer's Z (`kind` 1) or A (2) in a workspace, (rows, width)."""
+        place = self.places[layer]
+        return workspace[place[kind] : place[kind] + self.rows * place[0]].reshape(self.rows, place[0])
+
+
 class Layout:
     """The positions of a network's parameters and the tables that its kernels read.
 
@@ -72,7 +87,7 @@ class Layout:
             (slice(w, b), (fan_in, fan_out), slice(b, b + fan_out), (1, fan_out))
             for (w, b), (fan_in, fan_out) in zip(self.offsets, shapes, strict=True)
         ]
-        self._tables: dict[tuple[int, bool], tuple[Array, Array, int]] = {}
+        self._tables: dict[tuple[int, bool], Tables] = {}
 
     def views(self, vector: Array, names: tuple[str, str] = ("weights", "biases")) -> tuple[Views, Views]:
         """Views of each W, (fan_in, fan_out), and of each b, (1, fan_out), in a flat vector."""
@@ -80,8 +95,8 @@ class Layout:
         biases = [vector[b].reshape(shape) for _, _, b, shape in self._slices]
         return Views(weights, vector, names[0]), Views(biases, vector, names[1])
 
-    def tables(self, rows: int, keep_z: bool = False) -> tuple[Array, Array, int]:
-        """`layers` and `blocks` as kernels/backprop.py describes them, and the size of the workspace.
+    def tables(self, rows: int, keep_z: bool = False) -> Tables:
+        """The tables for a workspace of so many rows.
 
         Parameters
         ----------
@@ -97,7 +112,7 @@ class Layout:
             self._tables[key] = self._build_tables(rows, keep_z)
         return self._tables[key]
 
-    def _build_tables(self, rows: int, keep_z: bool) -> tuple[Array, Array, int]:
+    def _build_tables(self, rows: int, keep_z: bool) -> Tables:
         end = 0
 
         def block(size: int) -> int:
@@ -121,7 +136,8 @@ class Layout:
         blocks[backprop.TARGET] = block(rows * self.sizes[-1])
         blocks[backprop.VALUE] = block(rows * self.sizes[-1])
         blocks[backprop.ROW_LOSS] = block(rows)
-        return layers, blocks, end
+        places = layers[:, [backprop.FAN_OUT, backprop.Z, backprop.A]].tolist()
+        return Tables(rows, layers, blocks, end, [tuple(place) for place in places])
 
 
 def aligned_empty(size: int, dtype: Any) -> Array:

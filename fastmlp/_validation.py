@@ -1,7 +1,8 @@
-"""The gate: what users pass becomes what kernels take, or an exception that names the argument, what came, what was wanted."""
+"""The gate: what users pass becomes what kernels take, or an exception: which argument, what came, what was wanted."""
 
 import math
 import numbers
+import reprlib
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -32,11 +33,16 @@ def integer(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def real(name: str, value: Any, *, above: float | None = None, least: float | None = None, below: float = math.inf) -> float:
+def real(
+    name: str, value: Any, *, above: float | None = None, least: float | None = None, below: float = math.inf
+) -> float:
     """`value` as a finite float within bounds (`above` and `below` excluded, `least` included)."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        number = math.inf
     low = number > above if above is not None else least is None or number >= least
     if not (low and number < below):
         bounds = f"> {above:g}" if above is not None else f">= {least:g}"
@@ -48,8 +54,8 @@ def real(name: str, value: Any, *, above: float | None = None, least: float | No
 def float_dtype(value: Any) -> np.dtype[Any]:
     """float32 or float64."""
     try:
-        dtype: np.dtype[Any] = np.dtype(value)
-    except TypeError:
+        dtype: np.dtype[Any] = np.dtype(object if value is None else value)  # NumPy takes None for float64
+    except (TypeError, ValueError):
         dtype = np.dtype(object)
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype must be float32 or float64, got {value!r}")
@@ -62,9 +68,12 @@ def random_source(random_state: Any) -> Any:
         return None
     if isinstance(random_state, np.random.RandomState | np.random.Generator):
         return random_state
-    seed = integer("random_state", random_state, 0)
-    if seed >= 2**32:
-        raise ValueError(f"random_state must be below 2**32, got {seed}")
+    wanted = "random_state must be None, an integer from 0 to 2**32 - 1, a RandomState or a Generator"
+    if isinstance(random_state, bool | np.bool_) or not isinstance(random_state, numbers.Integral):
+        raise TypeError(f"{wanted}; got {random_state!r}")
+    seed = int(random_state)
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"{wanted}; got {seed}")
     return np.random.RandomState(seed)
 
 
@@ -105,15 +114,27 @@ def numeric(name: str, value: Any) -> Array:
         raise ValueError(f"{name} has masked entries; fill them first, for example with {name}.filled(0)")
     try:
         array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from error
-    if array.dtype == object:
-        # pandas gives object for columns of mixed kinds and for nullable numbers: numbers pass, anything else does not
-        if all(isinstance(item, numbers.Real) for item in array.flat):
-            array = array.astype(np.float64)
+        if array.dtype == object:
+            array = _from_objects(name, array)
+    except (ValueError, OverflowError) as error:  # ragged, or an integer of hundreds of digits
+        raise ValueError(f"{name} must be a rectangular array of real numbers: {error}") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     return array
+
+
+def _from_objects(name: str, array: Array) -> Array:
+    """float64 from an array of objects if all are numbers: pandas makes such of mixed columns and of nullable ones."""
+    for index, item in np.ndenumerate(array):
+        if not isinstance(item, numbers.Real | np.bool_):
+            raise TypeError(f"{name} must hold real numbers, got {reprlib.repr(item)} at {_place(name, index)}")
+    return array.astype(np.float64)
+
+
+def _place(name: str, index: Iterable[Any]) -> str:
+    """``name[3, 1]``, or the name alone for a 0-D array."""
+    inside = ", ".join(str(int(i)) for i in index)
+    return f"{name}[{inside}]" if inside else name
 
 
 def _scan(name: str, array: Array) -> None:
@@ -122,12 +143,8 @@ def _scan(name: str, array: Array) -> None:
     for start in range(0, len(array), step):
         finite = np.isfinite(array[start : start + step])
         if not finite.all():
-            row, *column = np.argwhere(~finite)[0]
-            where = ", ".join(map(str, [start + int(row), *map(int, column)]))
-            raise ValueError(
-                f"{name} must be finite, got {array[start + row][tuple(column)]} at {name}[{where}]"
-                f" (as {array.dtype}); impute or drop such rows"
-            )
+            index = tuple(np.argwhere(~finite)[0] + [start, *[0] * (array.ndim - 1)])
+            raise ValueError(f"{name} must be finite in {array.dtype}, got {array[index]} at {_place(name, index)}")
 
 
 def _as_kernel_array(array: Array, dtype: Any) -> Array:
@@ -135,7 +152,7 @@ def _as_kernel_array(array: Array, dtype: Any) -> Array:
     flags = array.flags
     if array.dtype != dtype or not (flags.c_contiguous and flags.aligned):
         with np.errstate(over="ignore"):
-            return np.require(array, dtype, ["C", "A", "W"])
+            return array.astype(dtype, order="C")
     if not flags.writeable:
         # A read-only array is another type to Numba and would compile every kernel again. Kernels never write to X or
         # y: show them the same memory without the flag.
@@ -174,7 +191,9 @@ def like(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     return _as_kernel_array(array, dtype)
 
 
-def targets(name: str, value: Any, n_rows: int, k: int, output: str, loss: str, dtype: Any, rows_of: str = "X") -> Array:
+def targets(
+    name: str, value: Any, n_rows: int, k: int, output: str, loss: str, dtype: Any, rows_of: str = "X"
+) -> Array:
     """y as a flat vector: n_rows * k numbers, or n_rows class indices where the output is a softmax.
 
     Raises
@@ -187,7 +206,9 @@ def targets(name: str, value: Any, n_rows: int, k: int, output: str, loss: str, 
     if array.ndim == 0 or array.size == 0:
         raise ValueError(f"{name} must have shape {shapes}, got {array.shape}")
     if len(array) != n_rows:
-        raise ValueError(f"{name} must have one entry for each of the {n_rows} rows of {rows_of}, got shape {array.shape}")
+        raise ValueError(
+            f"{name} must have an entry for each of the {n_rows} rows of {rows_of}, got shape {array.shape}"
+        )
     if array.ndim == 1 and output == "softmax":
         return _class_indices(name, array, k, dtype)
     if array.shape != (n_rows, k) and not (array.ndim == 1 and k == 1):
@@ -195,26 +216,31 @@ def targets(name: str, value: Any, n_rows: int, k: int, output: str, loss: str, 
         raise ValueError(f"{name} must have shape {shapes}, got {array.shape}{hint}")
     array = _as_kernel_array(array, dtype)
     low, high = _target_range(loss, output, dtype)
-    if not (array.min() >= low and array.max() <= high):  # false for NaN, too
+    flat = array.reshape(-1)
+    if not (np.minimum.reduce(flat) >= low and np.maximum.reduce(flat) <= high):  # false for NaN, too
         _scan(name, array)
-        where = tuple(map(int, np.argwhere((array < low) | (array > high))[0]))
+        where = tuple(np.argwhere((array < low) | (array > high))[0])
         raise ValueError(
             f"{name} must be in [{low:g}, {high:g}] for {loss} of a {output} output,"
-            f" got {name}[{', '.join(map(str, where))}] = {array[where]:g}"
+            f" got {array[where]:g} at {_place(name, where)}"
         )
     if output == "softmax" and loss == "cross_entropy":
         sums = array.sum(axis=1, dtype=np.float64)
         wrong = np.flatnonzero(np.abs(sums - 1) > 1e-3)
         if wrong.size:
             raise ValueError(
-                f"{name} must be one-hot or probabilities, rows that sum to 1; {name}[{wrong[0]}] sums to {sums[wrong[0]]:g}"
+                f"{name} must be one-hot or probabilities, rows that sum to 1;"
+                f" {name}[{wrong[0]}] sums to {sums[wrong[0]]:g}"
             )
-    return array.reshape(-1)
+    return flat
+
+
+_LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float32, np.float64)}
 
 
 def _target_range(loss: str, output: str, dtype: Any) -> tuple[float, float]:
     """The least and the largest target that a loss has a value for."""
-    largest = float(np.finfo(dtype).max)
+    largest = _LARGEST[dtype]
     if loss == "binary_cross_entropy" or (loss == "cross_entropy" and output == "softmax"):
         return 0.0, 1.0
     return (0.0 if loss == "cross_entropy" else -largest), largest

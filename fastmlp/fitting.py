@@ -87,10 +87,9 @@ def fit(mlp: "MLP", data: tuple[Array, Array], held_out: tuple[Array, Array] | N
 
 def mean_loss(mlp: "MLP", x: Array, y: Array) -> float:
     """Mean over rows of the objective without the L2 penalty."""
-    rows = min(len(x), 128)
-    tables = mlp._layout.tables(rows)
-    workspace = aligned_empty(tables[2], mlp.dtype)
-    return mlp._infer(x, tables, workspace, rows, workspace[:0], y) / len(x)
+    tables = mlp._layout.tables(min(len(x), 128))
+    workspace = aligned_empty(tables.size, mlp.dtype)
+    return mlp._infer(x, tables, workspace, workspace[:0], y) / len(x)
 
 
 class _Trainer:
@@ -100,8 +99,8 @@ class _Trainer:
         self.mlp, self.options = mlp, options
         self.x, self.y = data
         rows = options.batch_size
-        self.layers, self.blocks, size = mlp._layout.tables(rows)
-        self.workspace = aligned_empty(size, mlp.dtype)
+        self.tables = mlp._layout.tables(rows)
+        self.workspace = aligned_empty(self.tables.size, mlp.dtype)
         n = mlp._layout.n_parameters
         self.transposed, self.gradient = aligned_empty(n, mlp.dtype), aligned_empty(n, mlp.dtype)
         self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, mlp.dtype)
@@ -136,7 +135,6 @@ class _Trainer:
             done = self._call(step, end, losses[done_epochs:], norms[done_epochs:])
             if done < end - step:
                 self._diverged(step + done, steps_per_epoch)
-            self.mlp._updates += done
             step = end
         return losses, norms
 
@@ -145,8 +143,8 @@ class _Trainer:
         shared = np.zeros(team.SHARED_SIZE, np.int64)
         arguments: tuple[Any, ...] = (
             np.array([first, last]), self.x.reshape(-1), self.y, self.order, mlp._parameters, self.transposed,
-            self.gradient, mlp._slots, self.layers, self.blocks, self.workspace, self.choices,
-            np.array(mlp._settings()), mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
+            self.gradient, mlp._slots, self.tables.layers, self.tables.blocks, self.workspace, self.choices,
+            mlp._settings(), mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
         )  # fmt: skip
         members: list[Any] = []
         try:

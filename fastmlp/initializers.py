@@ -43,7 +43,7 @@ def lecun_uniform(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
 
 
 def random(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
-    """Normal, standard deviation 0.01. (The guide's formula says variance 0.01, its code 0.01 * randn: this is the code.)"""
+    """Normal, standard deviation 0.01, as in the guide's code. (Its formula says variance 0.01.)"""
     return np.asarray(rng.standard_normal((fan_in, fan_out)) * 0.01)
 
 

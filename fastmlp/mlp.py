@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _validation as validation
 from . import fitting, persistence
-from ._layout import Layout, Views, aligned_empty
+from ._layout import Layout, Tables, Views, aligned_empty
 from .initializers import INITIALIZERS, Initializer
 from .kernels import activations, backprop, losses, training
 from .kernels import optimizers as optimizer_kernels
@@ -120,6 +120,7 @@ class MLP:
         codes.append(activations.CODES.get(output_activation, activations.SOFTMAX))
         self._layout = Layout(self.layer_sizes, codes)
         self._loss_codes = losses.resolve(self._loss, output_activation)
+        self._settings_of: tuple[float, float] | None = None
         self._shuffle_state: Array | None = None  # drawn when first needed: constructing draws only weights
         self._set_parameters(aligned_empty(self._layout.n_parameters, self._dtype))
         self.initialize_parameters()
@@ -161,7 +162,7 @@ class MLP:
         self._reset_optimizer()
 
     def _reset_optimizer(self) -> None:
-        self._updates = 0
+        self._updates = np.zeros(1, np.int64)
         n_slots = optimizer_kernels.N_SLOTS[self._optimizer.kernel]
         self._slots = np.zeros(n_slots * self._layout.n_parameters, self._dtype)
 
@@ -246,22 +247,22 @@ class MLP:
         """
         x = self._features(X)
         tables = self._layout.tables(len(x), keep_z=True)
-        ws = np.empty(tables[2], self._dtype)
-        self._infer(x, tables, ws, len(x), _EMPTY[self._dtype])
-        self._forward = _Forward(x, ws, tables[0], tables[1])
+        ws = np.empty(tables.size, self._dtype)
+        self._infer(x, tables, ws, _EMPTY[self._dtype])
+        self._forward = _Forward(x, ws, tables)
         return self._forward.output
 
     @property
     def activations(self) -> list[Array]:
         """X and the output of each layer for the last `forward`; empty before."""
         f = self._forward
-        return [] if f is None else [f.x] + [f.block(l, backprop.A) for l in range(len(f.layers))]
+        return [] if f is None else [f.x] + [f.tables.block(f.ws, l, 2) for l in range(self.num_layers - 1)]
 
     @property
     def pre_activations(self) -> list[Array]:
         """z = x @ W + b of each layer for the last `forward`; empty before."""
         f = self._forward
-        return [] if f is None else [f.block(l, backprop.Z) for l in range(len(f.layers))]
+        return [] if f is None else [f.tables.block(f.ws, l, 1) for l in range(self.num_layers - 1)]
 
     def backward(
         self,
@@ -320,7 +321,8 @@ class MLP:
         vector = np.empty(self._layout.n_parameters, self._dtype)
         dx = np.empty(f.x.size, self._dtype) if return_input_gradient else empty
         backprop.backward(
-            n, targets, a, given, self._parameters, np.empty_like(vector), f.layers, f.blocks, f.ws,
+            n, targets, a, given, self._parameters, np.empty_like(vector), f.tables.layers,
+            f.tables.blocks, f.ws,
             *self._loss_codes, self.alpha, vector, dx,
         )  # fmt: skip
         f.output.reshape(-1)[:] = kept
@@ -338,14 +340,11 @@ class MLP:
             An update was not finite. Such parameters keep their values, and the optimiser starts anew.
         """
         gradient = self._flat_gradient(dW, db)
-        settings = np.array(self._settings())
         constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, self._dtype)
-        layers = self._layout.tables(1)[0]
-        code = optimizer_kernels.CODES[self._optimizer.kernel]
         failed = training.apply_update(
-            self._parameters, gradient, self._slots, layers, self._updates, code, settings, constants
-        )
-        self._updates += 1
+            self._parameters, gradient, self._slots, self._layout.tables(1).layers, self._updates,
+            optimizer_kernels.CODES[self._optimizer.kernel], self._settings(), constants,
+        )  # fmt: skip
         if failed:
             self._reset_optimizer()
             raise FloatingPointError(
@@ -363,9 +362,14 @@ class MLP:
             views[:] = given
         return vector
 
-    def _settings(self) -> list[float]:
-        rate = validation.real("learning_rate", self.learning_rate, above=0.0)
-        return self._optimizer.settings(rate, validation.real("alpha", self.alpha, least=0.0))
+    def _settings(self) -> Array:
+        """The optimiser's numbers for the kernels; learning_rate and alpha may have changed since the last call."""
+        if self._settings_of != (self.learning_rate, self.alpha):
+            rate = validation.real("learning_rate", self.learning_rate, above=0.0)
+            alpha = validation.real("alpha", self.alpha, least=0.0)
+            self._settings_array = np.array(self._optimizer.settings(rate, alpha))
+            self._settings_of = self.learning_rate, self.alpha
+        return self._settings_array
 
     def compute_loss(self, y_true: ArrayLike, y_pred: ArrayLike) -> float:
         """The loss of predictions as a plain mean, in the guide's numbers.
@@ -402,14 +406,13 @@ class MLP:
         x = self._features(X)
         n = len(x)
         targets = self._targets("y", y, n)
-        layers, blocks, size = self._layout.tables(n)
-        ws, empty = np.empty(size, self._dtype), _EMPTY[self._dtype]
-        loss = self._infer(x, (layers, blocks, size), ws, n, empty, targets) / n
+        tables = self._layout.tables(n)
+        ws, empty = np.empty(tables.size, self._dtype), _EMPTY[self._dtype]
+        loss = self._infer(x, tables, ws, empty, targets) / n
         vector = np.empty(self._layout.n_parameters, self._dtype)
-        a = layers[-1, backprop.A]
         backprop.backward(
-            n, targets, ws[a : a + n * self.layer_sizes[-1]], empty, self._parameters, np.empty_like(vector), layers,
-            blocks, ws, *self._loss_codes, self.alpha, vector, empty,
+            n, targets, tables.block(ws, -1, 2).reshape(-1), empty, self._parameters, np.empty_like(vector),
+            tables.layers, tables.blocks, ws, *self._loss_codes, self.alpha, vector, empty,
         )  # fmt: skip
         penalty = self.alpha / 2 * sum(float(np.vdot(w, w)) for w in self._weights)
         return loss + penalty, *self._layout.views(vector, ("dW", "db"))
@@ -488,9 +491,8 @@ class MLP:
         """Output for each row of X, (n, layer_sizes[-1]). Keeps nothing; may be called from several threads."""
         x = self._features(X)
         out = np.empty((len(x), self.layer_sizes[-1]), self._dtype)
-        rows = min(len(x), _PREDICT_ROWS)
-        tables = self._layout.tables(rows)
-        self._infer(x, tables, np.empty(tables[2], self._dtype), rows, out.reshape(-1))
+        tables = self._layout.tables(min(len(x), _PREDICT_ROWS))
+        self._infer(x, tables, np.empty(tables.size, self._dtype), out.reshape(-1))
         return out
 
     def predict_classes(self, X: ArrayLike) -> Array:
@@ -537,9 +539,10 @@ class MLP:
         True
         """
         rows = validation.integer("rows", rows, 1)
-        layers, blocks, size = self._layout.tables(rows)
-        workspace = aligned_empty(size, self._dtype)
-        return _EMPTY[self._dtype], self._parameters, layers.copy(), blocks.copy(), workspace, rows, *self._loss_codes
+        tables = self._layout.tables(rows)
+        workspace = aligned_empty(tables.size, self._dtype)
+        layers, blocks = tables.layers.copy(), tables.blocks.copy()
+        return _EMPTY[self._dtype], self._parameters, layers, blocks, workspace, rows, *self._loss_codes
 
     def _features(self, X: ArrayLike, name: str = "X", scan: bool = False) -> Array:
         return validation.features(name, X, self.layer_sizes[0], self._dtype, scan=scan)
@@ -557,11 +560,11 @@ class MLP:
                 self._shuffle_state = (self._rng or np.random).randint(1, 2**32, 4, dtype=np.int64)
         return self._shuffle_state
 
-    def _infer(self, x: Array, tables: Any, ws: Array, rows: int, out: Array, y: Array | None = None) -> float:
-        """Runs the network in blocks of `rows`; the sum of losses if there are targets."""
+    def _infer(self, x: Array, tables: Tables, ws: Array, out: Array, y: Array | None = None) -> float:
+        """Runs the network, as many rows at a time as the tables are for; the sum of losses if there are targets."""
         y = _EMPTY[self._dtype] if y is None else y
         total = backprop.infer(
-            x.reshape(-1), y, self._parameters, tables[0], tables[1], ws, rows, *self._loss_codes, out
+            x.reshape(-1), y, self._parameters, tables.layers, tables.blocks, ws, tables.rows, *self._loss_codes, out
         )
         if total != total:
             validation.scan("X", x)
@@ -594,13 +597,9 @@ class MLP:
 class _Forward:
     """What a forward pass leaves for the backward pass."""
 
-    def __init__(self, x: Array, ws: Array, layers: Array, blocks: Array):
-        self.x, self.ws, self.layers, self.blocks = x, ws, layers, blocks
-        self.output = self.block(-1, backprop.A)
-
-    def block(self, layer: int, column: int) -> Array:
-        start, width = self.layers[layer, column], self.layers[layer, backprop.FAN_OUT]
-        return self.ws[start : start + len(self.x) * width].reshape(len(self.x), width)
+    def __init__(self, x: Array, ws: Array, tables: Tables):
+        self.x, self.ws, self.tables = x, ws, tables
+        self.output = tables.block(ws, -1, 2)
 
 
 _EMPTY = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}

@@ -2,56 +2,71 @@
 
 import json
 import os
-import tempfile
-from dataclasses import asdict
+import secrets
+import zlib
+from dataclasses import asdict, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import _validation as validation
+
 if TYPE_CHECKING:
     from .mlp import MLP
 
 _FORMAT = "fastmlp 1"
+_TENSORS = ("parameters", "slots", "shuffling")
+_CONFIGURATION = {
+    "layer_sizes", "activation", "output_activation", "learning_rate", "weight_init", "loss", "optimizer", "dtype",
+    "n_threads", "alpha", "updates",
+}  # fmt: skip
+_MOST_UPDATES = 2**53
 
 
 def save(mlp: "MLP", path: Any) -> None:
     """Writes beside `path` and renames, so that a reader never sees half a file and a failure leaves the old one."""
     from safetensors.numpy import save as serialize
 
+    validation.scan("parameters", mlp._parameters)  # what `load` would refuse is not written
+    learning_rate, *_, alpha = mlp._settings()
     configuration = {
-        "layer_sizes": mlp.layer_sizes,
+        "layer_sizes": list(mlp._layout.sizes),
         "activation": mlp.activation,
         "output_activation": mlp.output_activation,
-        "learning_rate": float(mlp.learning_rate),
+        "learning_rate": learning_rate,
         "weight_init": mlp.weight_init if isinstance(mlp.weight_init, str) else None,
         "loss": mlp.loss,
         "optimizer": {"name": mlp.optimizer.name, **asdict(mlp.optimizer)},
         "dtype": mlp.dtype.name,
         "n_threads": mlp.n_threads,
-        "alpha": float(mlp.alpha),
-        "updates": mlp._updates,
+        "alpha": alpha,
+        "updates": int(mlp._updates[0]),
     }
+    text = json.dumps(configuration)
     tensors = {"parameters": mlp._parameters, "slots": mlp._slots, "shuffling": mlp._shuffling()}
-    content = serialize(tensors, {"format": _FORMAT, "configuration": json.dumps(configuration)})
-    path = Path(path)
-    descriptor, beside = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
+    metadata = {"format": _FORMAT, "configuration": text, "checksum": _checksum(text, tensors)}
+    content = serialize(tensors, metadata)
+    path = Path(os.fsdecode(path))
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(beside, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(beside, 0o666 & ~_umask())
         os.replace(beside, path)
     except BaseException:
-        os.unlink(beside)
+        beside.unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _checksum(configuration: str, tensors: dict[str, Any]) -> str:
+    """CRC-32 of the configuration and of the numbers, one after the other."""
+    value = zlib.crc32(configuration.encode())
+    for name in _TENSORS:
+        value = zlib.crc32(tensors[name], value)
+    return f"{value:08x}"
 
 
 def load(path: Any) -> "MLP":
@@ -82,30 +97,47 @@ def load(path: Any) -> "MLP":
     >>> fastmlp.load(file).layer_sizes
     [2, 3, 1]
     """
-    from safetensors import SafetensorError, safe_open
+    name = os.fsdecode(path)
+    try:
+        return _read(name)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever a hostile file provokes
+        raise ValueError(f"{name!r} is not a network saved by fastmlp, or is damaged: {error}") from error
 
+
+def _read(path: str) -> "MLP":
+    from safetensors import safe_open
+
+    from .initializers import INITIALIZERS
     from .mlp import MLP
     from .optimizers import OPTIMIZERS
 
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise ValueError(f"its format is {metadata.get('format')!r}, not {_FORMAT!r}")
-            configuration = json.loads(metadata["configuration"])
-            updates = int(configuration.pop("updates"))
-            kind = OPTIMIZERS[configuration["optimizer"].pop("name")]
-            configuration["optimizer"] = kind(**configuration["optimizer"])
-            weight_init = configuration.pop("weight_init")
-            sizes = configuration["layer_sizes"]
-            n = sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True))
-            if file.get_slice("parameters").get_shape() != [n]:
-                raise ValueError(f"it does not hold the {n} parameters of a network of sizes {sizes}")
-            # only now is anything as large as the network claims to be
-            mlp = MLP(**configuration, weight_init="zeros")
-            _restore(mlp, {name: file.get_tensor(name) for name in ("parameters", "slots", "shuffling")}, updates)
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{os.fspath(path)!r} is not a network saved by fastmlp, or is damaged: {error}") from error
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != _FORMAT:
+            raise ValueError(f"its format is {metadata.get('format')!r}, not {_FORMAT!r}")
+        text = metadata["configuration"]
+        configuration = json.loads(text)
+        if set(configuration) != _CONFIGURATION:
+            raise ValueError(f"its configuration has the entries {sorted(configuration)}, not {sorted(_CONFIGURATION)}")
+        sizes = validation.layer_sizes(configuration["layer_sizes"])
+        n = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
+        if file.get_slice("parameters").get_shape() != [n]:
+            raise ValueError(f"it does not hold the {n} parameters of a network of sizes {sizes}")
+        # only now is anything as large as the network claims to be
+        tensors = {name: file.get_tensor(name) for name in _TENSORS}
+    if metadata["checksum"] != _checksum(text, tensors):
+        raise ValueError("its checksum does not fit its content")
+    settings = configuration.pop("optimizer")
+    kind = OPTIMIZERS[settings.pop("name")]
+    if set(settings) != {field.name for field in fields(kind)}:
+        raise ValueError(f"{sorted(settings)} are not the hyperparameters of {kind.name}")
+    updates, weight_init = configuration.pop("updates"), configuration.pop("weight_init")
+    if weight_init is not None:
+        validation.choice("weight_init", weight_init, INITIALIZERS)
+    mlp = MLP(**configuration, optimizer=kind(**settings), weight_init="zeros")
+    _restore(mlp, tensors, updates)
     mlp.weight_init = weight_init
     return mlp
 
@@ -117,7 +149,9 @@ def _restore(mlp: "MLP", tensors: dict[str, Any], updates: int) -> None:
         if tensor.shape != array.shape or tensor.dtype != array.dtype or not np.isfinite(tensor).all():
             raise ValueError(f"{name} must be {array.dtype} numbers of shape {array.shape}, all finite")
     state = tensors["shuffling"]
-    if updates < 0 or not state.any() or state.min() < 0 or state.max() >= 2**32:
-        raise ValueError("the state of the optimiser or of the shuffling generator is not one")
+    if not state.any() or state.min() < 0 or state.max() >= 2**32:
+        raise ValueError("shuffling is not a state of the generator: four numbers from 0 to 2**32 - 1, not all 0")
+    if validation.integer("updates", updates, 0) > _MOST_UPDATES:
+        raise ValueError(f"updates must be at most {_MOST_UPDATES}, got {updates}")
     mlp._parameters[:], mlp._slots[:] = tensors["parameters"], tensors["slots"]
     mlp._updates, mlp._shuffle_state = updates, state.copy()

@@ -128,8 +128,8 @@ def train(
     choices : (N_CHOICES,) int64
     settings : (7,) float64
         See `optimizers.prepare`; the last is alpha.
-    updates : int
-        Updates that the optimiser has made before ``steps[0]``.
+    updates : (1,) int64
+        How many updates the optimiser has made; counted on with every step, so that an interrupted caller knows.
     constants : (2 * N_CONSTANTS,)
         Scratch.
     rng : (4,) int64
@@ -172,7 +172,7 @@ def train(
         loss_and_delta(first, last, layers, blocks, ws, choices[LOSS], choices[GRADIENT_OF], 1.0 / rows)
         recursion(first, last, transposed, layers, blocks, ws)
         if member == 0:
-            prepare(updates + step - steps[0] + 1, settings, constants)
+            prepare(updates[0] + 1, settings, constants)
         if not barrier(shared, size):
             break
 
@@ -181,6 +181,7 @@ def train(
             return step - steps[0]
         if member == 0:
             losses[epoch] += loss
+            updates[0] += 1
         for l in range(n_layers):
             fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
             first, last = share(fan_in, MR, member, size)
@@ -205,11 +206,12 @@ def train(
 
 @kernel
 def apply_update(params, grads, slots, layers, updates, optimizer, settings, constants):
-    """One update with the gradient `grads`, after `updates` earlier ones; arguments as in `train`.
+    """One update with the gradient `grads`; arguments as in `train`.
 
     Non-zero if some update was not finite: those parameters keep their values.
     """
-    prepare(updates + 1, settings, constants)
+    updates[0] += 1
+    prepare(updates[0], settings, constants)
     failed = 0
     for l in range(layers.shape[0]):
         failed |= update_layer(l, 0, layers[l, FAN_IN], params, grads, slots, layers, optimizer, constants)
