@@ -154,4 +154,4 @@ def _restore(mlp: "MLP", tensors: dict[str, Any], updates: int) -> None:
     if validation.integer("updates", updates, 0) > _MOST_UPDATES:
         raise ValueError(f"updates must be at most {_MOST_UPDATES}, got {updates}")
     mlp._parameters[:], mlp._slots[:] = tensors["parameters"], tensors["slots"]
-    mlp._updates, mlp._shuffle_state = updates, state.copy()
+    mlp._updates[0], mlp._shuffle_state = updates, state.copy()

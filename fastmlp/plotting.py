@@ -1,6 +1,6 @@
 """Pictures of training and of networks. Matplotlib and scikit-learn are imported when a picture is drawn, not before.
 
-Every function draws into the Axes it is given, or into a new figure, and returns the Axes. None shows or saves anything.
+Every function draws into the Axes it is given, or into a new figure, and returns them. None shows or saves anything.
 """
 
 import inspect
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 _LINE_WIDTH = 2.0
+_MARKERS: dict[str, Any] = {"s": 22, "edgecolors": "white", "linewidths": 0.6}
 _LOW_COLOR, _HIGH_COLOR = "#2166ac", "#b2182b"  # the ends of the colour map RdBu_r
 
 
@@ -54,7 +55,7 @@ def training_curves(history: History, ax: "Axes | None" = None) -> "Axes":
     curves = {"training": _losses("history", history)}
     if history.validation_loss:
         curves["validation"] = history.validation_loss
-    (panel,) = _panels("ax", ax, 1)
+    panel: Axes = _panels("ax", ax, 1)[0]
     _draw_curves(panel, curves, "loss")
     return panel
 
@@ -118,9 +119,9 @@ def decision_boundary(
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
-    (panel,) = _panels("ax", ax, 1)
-    low, high = points.min(axis=0).astype(float) - eps, points.max(axis=0).astype(float) + eps
-    xx0, xx1 = np.meshgrid(*np.linspace(low, high, grid_resolution).T)
+    panel: Axes = _panels("ax", ax, 1)[0]
+    sides = [(float(column.min()) - eps, float(column.max()) + eps) for column in points.T]
+    xx0, xx1 = np.meshgrid(*(np.linspace(low, high, grid_resolution) for low, high in sides))
     outputs = mlp.predict(np.column_stack([xx0.ravel(), xx1.ravel()])).reshape(*xx0.shape, n_outputs)
     if n_outputs > 1:
         regions, classes = outputs.argmax(axis=2), targets.argmax(axis=1) if targets.shape[1] > 1 else targets[:, 0]
@@ -140,9 +141,9 @@ def decision_boundary(
         least, most = min(surface.min(), values.min()), max(surface.max(), values.max())
         levels = np.linspace(least, most if most > least else least + 1, 21)
         _surface(panel, xx0, xx1, surface, "contourf", cmap="viridis", levels=levels)
-        style: dict[str, Any] = {"vmin": levels[0], "vmax": levels[-1], "edgecolors": "white", "linewidths": 0.6}
-        panel.scatter(*points.T, c=values, cmap="viridis", s=22, **style)
-    panel.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+        style: dict[str, Any] = {"vmin": levels[0], "vmax": levels[-1], "cmap": "viridis"}
+        panel.scatter(points[:, 0], points[:, 1], c=values, **style, **_MARKERS)
+    panel.set(xlim=sides[0], ylim=sides[1])
     return panel
 
 
@@ -279,7 +280,7 @@ def gradient_norms(history: History | Mapping[str, History], ax: Any = None) -> 
     ['layer 1', 'layer 2', 'layer 3']
     """
     single = isinstance(history, History)
-    runs = {"history": history} if single else dict(_items("history", history))
+    runs = {"history": history} if isinstance(history, History) else dict(_items("history", history))
     for name, run in runs.items():
         where = "history" if single else f"history[{name!r}]"
         _losses(where, run)
@@ -372,5 +373,5 @@ def _surface(ax: "Axes", xx0: Array, xx1: Array, response: Array, plot_method: s
 def _scatter_classes(ax: "Axes", points: Array, classes: Array, colors: Any) -> None:
     for label, color in enumerate(colors):
         members = points[classes == label]
-        ax.scatter(*members.T, color=color, label=f"class {label}", s=22, edgecolors="white", linewidths=0.6)
+        ax.scatter(members[:, 0], members[:, 1], color=color, label=f"class {label}", **_MARKERS)
     ax.legend(framealpha=0.9)
