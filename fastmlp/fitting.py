@@ -146,11 +146,15 @@ class _Trainer:
             self.gradient, mlp._slots, self.tables.layers, self.tables.blocks, self.workspace, self.choices,
             mlp._settings(), mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
         )  # fmt: skip
+
+        def run(member: int) -> int:
+            return int(training.train(*arguments, member, self.size))
+
         members: list[Any] = []
         try:
             if self.pool is not None:
-                members = [self.pool.submit(training.train, *arguments, i, self.size) for i in range(1, self.size)]
-            return int(training.train(*arguments, 0, self.size))
+                members = [self.pool.submit(run, member) for member in range(1, self.size)]
+            return run(0)
         except BaseException:  # somebody will not come to the barrier: a thread that cannot start, or Ctrl-C
             shared[team.ABANDONED] = 1
             raise

@@ -103,8 +103,8 @@ def decision_boundary(
     >>> from fastmlp import MLP, plotting
     >>> mlp = MLP([2, 8, 1], random_state=0)
     >>> ax = plotting.decision_boundary(mlp, [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0])
-    >>> ax.get_xlim()
-    (-0.5, 1.5)
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['class 0', 'class 1']
     """
     if not isinstance(mlp, MLP):
         raise TypeError(f"mlp must be an MLP, got {type(mlp).__name__}")
@@ -241,7 +241,7 @@ def initializer_comparison(histories: Mapping[str, History], axes: "Sequence[Axe
         # greys: the colours of the other panels stand for runs
         final.bar(positions + i * width, heights, width, label=kind, color=("0.35", "0.7")[i])
     final.set_xticks(positions + (len(losses) - 1) * width / 2, list(histories))
-    final.set_ylabel("loss after the last epoch")
+    final.set_ylabel("loss of the last epoch")
     _finish(final, grid="y")
     return panels
 
@@ -301,6 +301,7 @@ def gradient_norms(history: History | Mapping[str, History], ax: Any = None) -> 
         if not single:
             panel.set_title(name)
         _finish(panel)
+        panel.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # outside: curves may be anywhere inside
     return panels[0] if single else panels
 
 
