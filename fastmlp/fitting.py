@@ -192,7 +192,8 @@ class _Bar:
         self.bar = tqdm(total=epochs, desc="fit", unit="epoch")
 
     def update(self, logs: dict[str, Any]) -> None:
-        self.bar.set_postfix({name: f"{value:.4g}" for name, value in logs.items() if isinstance(value, float)})
+        shown = {name: f"{value:.4g}" for name, value in logs.items() if isinstance(value, float)}
+        self.bar.set_postfix(shown, refresh=False)  # tqdm decides how often to draw
         self.bar.update()
 
 
