@@ -40,7 +40,7 @@ def save(mlp: "MLP", path: Any) -> None:
         "loss": mlp.loss,
         "optimizer": {"name": mlp.optimizer.name, **asdict(mlp.optimizer)},
         "dtype": mlp.dtype.name,
-        "n_threads": mlp.n_threads,
+        "n_threads": None if mlp.n_threads is None else validation.integer("n_threads", mlp.n_threads, 1),
         "alpha": alpha,
         "updates": int(mlp._updates[0]),
     }

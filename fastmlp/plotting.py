@@ -301,7 +301,7 @@ def gradient_norms(history: History | Mapping[str, History], ax: Any = None) -> 
         if not single:
             panel.set_title(name)
         _finish(panel)
-        panel.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # outside: curves may be anywhere inside
+        panel.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # curves may be anywhere inside
     return panels[0] if single else panels
 
 

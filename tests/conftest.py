@@ -1,0 +1,58 @@
+"""What several test files build: networks that every loss has a value for, data for them, and their reference twins."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from fastmlp import MLP, reference
+
+# An output bias that keeps outputs, with small weights before them, inside (0, 1), where every loss has a value.
+_MIDDLE = {"linear": 0.5, "sigmoid": 0.1, "tanh": 0.5, "softmax": 0.1, "exp": -1.0}
+
+
+@pytest.fixture(scope="session")
+def network():
+    """A function like `MLP`, whose networks have biases that are not zero and outputs well inside (0, 1)."""
+
+    def make(layer_sizes, activation="tanh", output_activation="sigmoid", learning_rate=0.01, **options):
+        mlp = MLP(layer_sizes, activation, output_activation, learning_rate, **{"random_state": 0, **options})
+        rng = np.random.default_rng(1)
+        for b in mlp.biases:
+            b[...] = rng.uniform(-0.1, 0.1, b.shape)
+        mlp.weights[-1] *= 0.1
+        mlp.biases[-1] += _MIDDLE[output_activation]
+        return mlp
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def data():
+    """A function that draws X, float32 in any precision, and targets with exact zeros and ones that suit the loss."""
+
+    def make(mlp, rows, seed=2):
+        rng = np.random.default_rng(seed)
+        n_features, k = mlp.layer_sizes[0], mlp.layer_sizes[-1]
+        X = rng.uniform(-1, 1, (rows, n_features)).astype(np.float32).astype(mlp.dtype)
+        if mlp.output_activation == "softmax" and mlp.loss == "cross_entropy":
+            return X, np.eye(k)[rng.integers(0, k, rows)]
+        y = rng.uniform(0.1, 0.9, (rows, k)).astype(np.float32).astype(np.float64)
+        y[::3, 0], y[1::4, -1] = 0, 1
+        return X, y
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def twin():
+    """A function that gives the NumPy reference of a network: same parameters, optimiser and order of rows."""
+
+    def make(mlp, shuffle=False):
+        return reference.MLP(
+            mlp.layer_sizes, mlp.activation, mlp.output_activation, mlp.learning_rate, mlp.weights, mlp.biases,
+            loss=mlp.loss, optimizer=mlp.optimizer.name, hyper=asdict(mlp.optimizer), alpha=mlp.alpha,
+            order_state=mlp._shuffling() if shuffle else None,
+        )  # fmt: skip
+
+    return make

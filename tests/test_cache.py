@@ -1,0 +1,501 @@
+"""The disk cache: never stale, never broken, never in the way; and the CPUs that the compiler can be told to serve.
+
+Most tests work on a copy of the package to which two small kernels are added, so that a compilation takes a moment.
+Each step of a story is a process of its own, or, where a story is long, imports the package anew.
+"""
+
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import fastmlp.kernels
+import pytest
+from llvmlite import binding as llvm
+
+import fastmlp
+
+PROBE = """
+from ._jit import kernel
+from .probe_part import step
+
+
+@kernel
+def probe(x, i):
+    return step(x[i])
+
+
+@kernel
+def ratio(a, b):
+    return a / b
+"""
+PROBE_PART = """
+from ._jit import part
+
+
+@part
+def step(x):
+    return x + 1
+"""
+
+
+class Site:
+    """A copy of the package, and processes that use it with a cache folder of their own."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.kernels, self.cache = folder, folder / "site/fastmlp/kernels", folder / "cache"
+        ignored = shutil.ignore_patterns("__pycache__", "kernels")
+        shutil.copytree(Path(fastmlp.__file__).parent, folder / "site/fastmlp", ignore=ignored)
+        shutil.copytree(Path(fastmlp.kernels.__file__).parent, self.kernels, ignore=ignored)
+        (self.kernels / "probe.py").write_text(PROBE)
+        (self.kernels / "probe_part.py").write_text(PROBE_PART)
+
+    def edit(self, file, old, new):
+        path = self.kernels / file
+        text = path.read_text()
+        assert text.count(old) == 1, f"{old!r} in {file}"
+        path.write_text(text.replace(old, new))
+
+    def start(self, code, **environment):
+        # without this run's coverage, which would look for the copy's files when they are gone
+        inherited = {n: v for n, v in os.environ.items() if not n.startswith(("NUMBA_", "COV", "PYTHON"))}
+        paths = {"PYTHONPATH": str(self.folder / "site"), "NUMBA_CACHE_DIR": str(self.cache)}
+        paths["PYTHONDONTWRITEBYTECODE"] = "1"  # two edits in one second of files of the same size look alike to it
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+            env={n: v for n, v in {**inherited, **paths, **environment}.items() if v is not None},
+            cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    @staticmethod
+    def finish(process):
+        output, errors = process.communicate()
+        assert process.returncode == 0, errors
+        return json.loads(output)
+
+    def run(self, code, **environment):
+        return self.finish(self.start(code, **environment))
+
+    def probe(self, prelude="", **environment):
+        """[value of step(1), hits, misses] in a new process."""
+        return self.run(textwrap.dedent(prelude) + USE_PROBE, **environment)
+
+    def entries(self):
+        return sorted(path.name for path in self.cache.rglob("*") if path.is_file())
+
+
+# The process works on 2 of 4 numbers: what an index beyond them finds is known.
+USE_PROBE = """
+import json
+import numpy as np
+from fastmlp.kernels.probe import probe
+
+value = probe(np.arange(4.0)[:2], 1)
+print(json.dumps([value, *(sum(counts.values()) for counts in (probe.stats.cache_hits, probe.stats.cache_misses))]))
+"""
+COMPILED, FROM_DISK = [2, 0, 1], [2, 1, 0]  # the value 2, hits, misses
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def warm(site):
+    """A site whose cache has been filled by a process."""
+    assert site.probe() == COMPILED
+    return site
+
+
+def test_a_second_process_compiles_nothing(warm):
+    entries = warm.entries()
+    assert len(entries) == 1
+    assert warm.probe() == FROM_DISK
+    assert warm.entries() == entries
+
+
+def test_a_copy_elsewhere_is_the_one_that_is_tested(site):
+    assert Path(site.run("import fastmlp.kernels, json; print(json.dumps(fastmlp.kernels.__file__))")).is_relative_to(
+        site.folder
+    )
+
+
+# --- never stale ---------------------------------------------------------------------------------------------------
+
+
+def test_an_edit_in_a_callees_file_is_served(warm):
+    warm.edit("probe_part.py", "x + 1", "x + 5")
+    assert warm.probe() == [6, 0, 1]
+    assert warm.probe() == [6, 1, 0]
+
+
+def test_an_edit_of_an_activation_reaches_the_table(site):
+    code = """
+        import json
+        import numpy as np
+        from fastmlp.kernels import activations
+
+        z = np.full(3, -1.0)
+        activations.apply(activations.CODES["leaky_relu"], z)
+        print(json.dumps([z[0], sum(activations.apply.stats.cache_misses.values())]))
+    """
+    assert site.run(code) == [-0.01, 1]
+    assert site.run(code) == [-0.01, 0]
+    site.edit("activations.py", "_LEAK = 0.01", "_LEAK = 0.25")
+    assert site.run(code) == [-0.25, 1]
+
+
+def test_a_changed_option_is_served(site):
+    code = """
+        import json
+        from fastmlp.kernels.probe import ratio
+
+        try:
+            value = ratio(1.0, 0.0) > 1e300
+        except ZeroDivisionError:
+            value = "raises"
+        print(json.dumps([value, sum(ratio.stats.cache_misses.values())]))
+    """
+    assert site.run(code) == [True, 1]
+    assert site.run(code) == [True, 0]
+    site.edit("_jit.py", '"error_model": "numpy"', '"error_model": "python"')
+    assert site.run(code) == ["raises", 1]
+
+
+@pytest.mark.parametrize("package", ["numba", "llvmlite"])
+def test_another_compiler_compiles_again(package, warm):
+    newer = f"import {package}\n{package}.__version__ += '.post1'\n"
+    assert warm.probe(newer) == COMPILED
+    assert warm.probe(newer) == FROM_DISK
+
+
+@pytest.mark.parametrize("name", ["NUMBA_OPT", "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE", "NUMBA_BOUNDSCHECK"])
+def test_another_setting_of_the_compiler_compiles_again(name, warm):
+    default = {"NUMBA_OPT": "3", "NUMBA_LOOP_VECTORIZE": "1", "NUMBA_SLP_VECTORIZE": "0", "NUMBA_BOUNDSCHECK": "0"}[
+        name
+    ]
+    other = "1" if default != "1" else "0"
+    assert warm.probe(**{name: default}) == FROM_DISK
+    assert warm.probe(**{name: other}) == COMPILED
+    assert warm.probe(**{name: other}) == FROM_DISK
+
+
+def test_bounds_are_checked_once_asked_for_and_not_after(warm):
+    code = """
+        import json
+        import numpy as np
+        from fastmlp.kernels.probe import probe
+
+        try:
+            print(json.dumps(probe(np.arange(4.0)[:2], 3)))
+        except IndexError:
+            print('"raises"')
+    """
+    assert warm.run(code) == 4
+    assert warm.run(code, NUMBA_BOUNDSCHECK="1") == "raises"
+    assert warm.run(code) == 4
+
+
+# --- never broken --------------------------------------------------------------------------------------------------
+
+# probe_anew() imports the package as a new process would, and returns what `Site.probe` does.
+ANEW = """
+    import json, sys
+    from pathlib import Path
+    import numpy as np
+
+    def probe_anew():
+        for name in [name for name in sys.modules if name.split(".")[0] == "fastmlp"]:
+            del sys.modules[name]
+        from fastmlp.kernels.probe import probe
+        value = probe(np.arange(4.0)[:2], 1)
+        stats = probe.stats
+        return [value, sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]
+
+    site, cache = Path("site/fastmlp/kernels"), Path("cache")
+
+    def entries():
+        return [path for path in cache.rglob("*") if path.is_file()]
+"""
+
+
+def test_a_damaged_entry_is_compiled_again(warm):
+    results = warm.run(
+        ANEW
+        + """
+    (path,) = entries()
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    damaged = {
+        "truncated": whole[:middle], "one byte short": whole[:-1], "one byte long": whole + b"x", "empty": b"",
+        "shorter than a checksum": whole[:20], "only a checksum": whole[:32],
+        "a flipped bit": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        "a flipped bit in the checksum": bytes([whole[0] ^ 1]) + whole[1:], "zeros": bytes(len(whole)), "text": b"text " * 99,
+    }
+    results = {}
+    for name, content in damaged.items():
+        path.write_bytes(content)
+        results[name] = [probe_anew(), probe_anew(), len(entries())]
+    path.unlink()
+    path.mkdir()  # an entry that cannot be read, nor written
+    results["a folder"] = [probe_anew(), [2, 1, 0], 1]
+    print(json.dumps(results))
+    """
+    )
+    assert results == dict.fromkeys(results, [COMPILED, FROM_DISK, 1])
+    assert len(results) == 11
+
+
+FAULTS = {  # what goes wrong, and how it is made to
+    "the folder is read-only": """
+        import errno, tempfile
+
+        def refuse(*args, **kwargs):
+            raise OSError(errno.EROFS, "read-only")
+
+        tempfile.NamedTemporaryFile = tempfile.mkstemp = refuse
+    """,
+    "the entry cannot be renamed": """
+        import errno, os
+
+        def refuse(*args, **kwargs):
+            raise OSError(errno.EACCES, "busy")
+
+        os.replace = os.rename = refuse
+    """,
+    "the disk is full": """
+        import errno, tempfile
+
+        class Full:
+            def __init__(self, *args, _make=tempfile.NamedTemporaryFile, **kwargs):
+                self.file = _make(*args, **kwargs)
+                self.name = self.file.name
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *args):
+                return self.file.__exit__(*args)
+
+            def write(self, data):
+                self.file.write(data[:100])
+                raise OSError(errno.ENOSPC, "no space left")
+
+        tempfile.NamedTemporaryFile = Full
+    """,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_folder_that_takes_nothing_costs_a_compilation_and_no_more(fault, site):
+    assert site.probe(FAULTS[fault]) == COMPILED
+    assert site.probe(FAULTS[fault]) == COMPILED
+    assert site.entries() == [], "no litter"
+    assert site.probe() == COMPILED
+    assert site.probe(FAULTS[fault]) == FROM_DISK
+
+
+def test_no_folder_at_all(site):
+    """Neither beside the sources nor in the user's home nor anywhere: as for a service user on a read-only system."""
+    (site.kernels / "__pycache__").write_text("a file where a folder is wanted; even root cannot write in it")
+    home = site.folder / "home"
+    home.write_text("likewise")
+    nowhere = {"NUMBA_CACHE_DIR": None, "HOME": str(home), "USERPROFILE": str(home), "XDG_CACHE_HOME": str(home)}
+    code = """
+        import json
+        import numpy as np
+        from fastmlp.kernels.probe import probe
+
+        print(json.dumps(probe(np.arange(4.0), 1)))
+    """
+    assert site.run(code, **nowhere) == 2
+    assert not site.cache.exists()
+
+
+@pytest.mark.parametrize("edit", ["in a function", "that moves every line"])
+def test_ten_edits_leave_no_more_files_than_one(edit, warm):
+    change = {
+        "in a function": """
+        path = site / "probe_part.py"
+        path.write_text(path.read_text().replace(f"x + {i}", f"x + {i + 1}"))
+        """,
+        "that moves every line": """
+        path = site / "probe.py"
+        path.write_text("# a new line\\n" + path.read_text())
+        """,
+    }[edit]
+    counts = warm.run(
+        ANEW
+        + f"""
+    counts = []
+    for i in range(1, 11):
+        {change.strip()}
+        value, hits, misses = probe_anew()
+        assert (value, hits, misses) == ({"i + 2" if edit == "in a function" else "2"}, 0, 1), (i, value, hits, misses)
+        counts.append(len(entries()))
+    print(json.dumps(counts))
+    """
+    )
+    assert counts == [1] * 10
+
+
+def test_types_of_one_kernel_do_not_push_each_other_out(warm):
+    code = """
+        import json
+        import numpy as np
+        from fastmlp.kernels.probe import probe
+
+        values = [float(probe(np.arange(4).astype(dtype), 1)) for dtype in (np.float32, np.float64, np.int64)]
+        print(json.dumps([values, sum(probe.stats.cache_misses.values())]))
+    """
+    assert warm.run(code) == [[2, 2, 2], 2]
+    assert warm.run(code) == [[2, 2, 2], 0]
+    assert len(warm.entries()) == 3
+
+
+def test_two_processes_that_fill_an_empty_folder_at_once(site):
+    code = """
+        import json, time
+        from pathlib import Path
+        import numpy as np
+        from fastmlp.kernels import activations
+
+        name = Path(f"ready.{__import__('os').getpid()}")
+        name.touch()
+        while len(list(Path().glob("ready.*"))) < 2:
+            time.sleep(0.001)
+        z = np.array([-1.0, 2.0])
+        activations.apply(activations.CODES["relu"], z)
+        stats = activations.apply.stats
+        print(json.dumps([z.tolist(), sum(stats.cache_hits.values()) + sum(stats.cache_misses.values())]))
+    """
+    results = [site.finish(process) for process in [site.start(code), site.start(code)]]
+    assert results == [[[0, 2], 1]] * 2
+    assert len(site.entries()) == 1
+    again = """
+        import json
+        import numpy as np
+        from fastmlp.kernels import activations
+
+        z = np.array([-1.0, 2.0])
+        activations.apply(activations.CODES["relu"], z)
+        print(json.dumps([z.tolist(), sum(activations.apply.stats.cache_misses.values())]))
+    """
+    assert site.run(again) == [[0, 2], 0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a signal of POSIX systems")
+@pytest.mark.parametrize(
+    ("moment", "patch"),
+    [
+        ("while the code is serialised", "caching.dumps = kill"),
+        ("between writing and renaming", "os.replace = kill"),
+        ("while the checksum is made", "hashlib.sha256 = lambda data=b'': kill() if len(data) > 2000 else sha(data)"),
+    ],
+)
+def test_a_process_that_is_killed_leaves_a_usable_cache(moment, patch, site):
+    prelude = f"""
+        import hashlib, os, signal
+        import fastmlp.kernels._jit
+        from numba.core import caching
+
+        sha = hashlib.sha256
+
+        def kill(*args, **kwargs):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        {patch}
+    """
+    process = site.start(textwrap.dedent(prelude) + USE_PROBE)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert site.probe() == COMPILED
+    assert site.probe() == FROM_DISK
+
+
+# --- the package itself --------------------------------------------------------------------------------------------
+
+
+def python(code, **environment):
+    """What `code` prints as JSON in a new Python that uses the package itself, with the compiler on."""
+    inherited = {name: value for name, value in os.environ.items() if name != "NUMBA_DISABLE_JIT"}
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
+    result = subprocess.run(command, env=inherited | environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_a_whole_fit_in_a_second_process_compiles_nothing():
+    code = """
+        import json
+        import numpy as np
+        from numba.core import event
+        from fastmlp import MLP
+        from fastmlp.kernels import activations, backprop, training
+
+        with event.install_recorder("numba:compile") as recorder:
+            mlp = MLP([3, 5, 2], output_activation="softmax", optimizer="adam", random_state=0)
+            X = np.random.default_rng(0).normal(size=(30, 3))
+            y = np.arange(30) % 2
+            mlp.fit(X, y, epochs=2, validation_data=(X, y))
+            mlp.update_parameters(*mlp.backward(X, y, mlp.forward(X)))
+            mlp.loss_and_gradients(X, y)
+            mlp.activation_derivative(X, "tanh")
+        used = training.train, training.apply_update, backprop.infer, backprop.backward, activations.apply
+        misses = sum(sum(dispatcher.stats.cache_misses.values()) for dispatcher in used)
+        hits = sum(sum(dispatcher.stats.cache_hits.values()) for dispatcher in used)
+        print(json.dumps([hits + misses, misses, len(recorder.buffer), mlp.parameters.tolist()]))
+    """
+    first, second = python(code), python(code)
+    assert second[:3] == [6, 0, 0]  # activations.apply serves two precisions
+    assert first[3] == second[3]
+
+
+PARITY = """
+    import json
+    import numpy as np
+    from fastmlp import MLP, reference
+    from fastmlp.kernels import simd
+
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 5)), np.arange(50) % 3
+    for activation in (["tanh", "gelu"], ["relu", "softplus"]):
+        common = dict(activation=activation, output_activation="softmax", learning_rate=0.01, optimizer="adam", alpha=0.01)
+        mlp = MLP([5, 33, 9, 3], **common, dtype=np.float64, random_state=0)
+        slow = reference.MLP([5, 33, 9, 3], **common, weights=mlp.weights, biases=mlp.biases)
+
+        def close(a, b):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+        close(mlp.forward(X), slow.forward(X))
+        for fast, reference_one in zip(
+            mlp.backward(X, y, mlp.activations[-1]), slow.backward(X, y, slow.activations[-1])[:2], strict=True
+        ):
+            for a, b in zip(fast, reference_one, strict=True):
+                close(a, b)
+        close(mlp.fit(X, y, epochs=5, batch_size=16, shuffle=False).loss, slow.fit(X, y, epochs=5, batch_size=16))
+        close(mlp.parameters, slow.parameters)
+        close(mlp.predict(X), slow.forward(X))
+    print(json.dumps([simd.REGISTER_BYTES, simd.REGISTERS]))
+"""
+X86 = platform.machine().lower() in {"x86_64", "amd64"}
+X86_ONLY = pytest.mark.skipif(not X86, reason="names an x86-64 CPU")
+LACKS_AVX2 = not (X86 and all(llvm.get_host_cpu_features().get(name, False) for name in ("avx2", "fma", "bmi2")))
+
+
+@X86_ONLY
+@pytest.mark.skipif(LACKS_AVX2, reason="this CPU cannot run code for haswell")
+def test_parity_where_the_compiler_is_told_haswell():
+    assert python(PARITY, NUMBA_CPU_NAME="haswell") == [32, 16]
+
+
+@X86_ONLY
+@pytest.mark.slow
+def test_parity_where_the_compiler_is_told_the_first_x86_64():
+    assert python(PARITY, NUMBA_CPU_NAME="x86-64", NUMBA_CPU_FEATURES="") == [16, 16]
