@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _validation as validation
 from .kernels import activations, backprop
 
 Array = NDArray[Any]
@@ -15,29 +16,26 @@ _ALIGNMENT = 16  # numbers; blocks start at a cache line where the workspace doe
 class Views(list[Array]):
     """Views into one flat vector. Assigning to an item copies into the vector; the length is fixed."""
 
-    def __init__(self, views: Iterable[Array], vector: Array, name: str):
+    def __init__(self, views: Iterable[Array], vector: Array, name: str, layout: "Layout"):
         super().__init__(views)
-        self.vector, self.name = vector, name
+        self.vector, self.name, self.layout = vector, name, layout
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(index, slice):
-            positions = range(*index.indices(len(self)))
-            values = list(value)
-            if len(values) != len(positions):
-                raise ValueError(f"{self.name} has a fixed length: {len(values)} arrays for {len(positions)} places")
-            staged = [self._checked(i, v) for i, v in zip(positions, values, strict=True)]
-            for i, v in zip(positions, staged, strict=True):
-                self[i][...] = v
-        else:
+        if not isinstance(index, slice):
             self[index][...] = self._checked(index, value)
+            return
+        if not isinstance(value, Iterable):
+            raise TypeError(f"{self.name} must be a list of arrays, got {value!r}")
+        places, values = range(*index.indices(len(self))), list(value)
+        if len(values) != len(places):
+            raise ValueError(f"{self.name} has a fixed length: {len(values)} arrays for {len(places)} places")
+        checked = [self._checked(i, v) for i, v in zip(places, values, strict=True)]
+        for i, v in zip(places, checked, strict=True):
+            self[i][...] = v
 
     def _checked(self, index: int, value: Any) -> Array:
-        array = np.asarray(value)
-        if array.shape != self[index].shape:
-            raise ValueError(f"{self.name}[{index}] must have shape {self[index].shape}, got {array.shape}")
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"{self.name}[{index}] must hold real numbers, got dtype {array.dtype}")
-        return array
+        view = self[index]
+        return validation.like(f"{self.name}[{index}]", value, view.shape, view.dtype)
 
     def _fixed(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self.name} has a fixed length, given by layer_sizes; assign to its items instead")
@@ -93,7 +91,7 @@ class Layout:
         """Views of each W, (fan_in, fan_out), and of each b, (1, fan_out), in a flat vector."""
         weights = [vector[w].reshape(shape) for w, shape, _, _ in self._slices]
         biases = [vector[b].reshape(shape) for _, _, b, shape in self._slices]
-        return Views(weights, vector, names[0]), Views(biases, vector, names[1])
+        return Views(weights, vector, names[0], self), Views(biases, vector, names[1], self)
 
     def tables(self, rows: int, keep_z: bool = False) -> Tables:
         """The tables for a workspace of so many rows.

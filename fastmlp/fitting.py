@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _validation as validation
 from ._layout import aligned_empty
 from .kernels import JIT, team, training
 from .kernels import optimizers as optimizer_kernels
@@ -174,6 +175,8 @@ class _Trainer:
 
 def _team_size(n_threads: int | None, flops: float) -> int:
     """How many threads train: as many as asked for, or as the arithmetic of a step is worth."""
+    if n_threads is not None:
+        n_threads = validation.integer("n_threads", n_threads, 1)
     if not JIT:
         return 1
     if n_threads is not None:

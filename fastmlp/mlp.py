@@ -1,4 +1,4 @@
-"""The class MLP: parameters, forward, backward, update, and the loop around the compiled epoch."""
+"""The class MLP(Network): parameters, forward, backward, update, and the loop around the compiled epoch."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,10 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _validation as validation
 from . import fitting, persistence
-from ._layout import Layout, Tables, Views, aligned_empty
+from ._layout import Views, aligned_empty
+from ._network import ForwardPass, Network
 from .initializers import INITIALIZERS, Initializer
-from .kernels import activations, backprop, losses, training
-from .kernels import optimizers as optimizer_kernels
+from .kernels import activations, losses
 from .optimizers import Optimizer, resolve
 
 Array = NDArray[Any]
@@ -23,7 +23,7 @@ _AUTO_LOSS = {"sigmoid": "binary_cross_entropy", "softmax": "cross_entropy"}
 _PREDICT_ROWS = 128  # rows that go through all layers together: enough to reuse the weights, few enough for the caches
 
 
-class MLP:
+class MLP(Network):
     """A multi-layer perceptron, trained and evaluated by compiled kernels.
 
     Parameters
@@ -97,107 +97,38 @@ class MLP:
         n_threads: int | None = None,
         alpha: float = 0.0,
     ):
-        self.layer_sizes = validation.layer_sizes(layer_sizes)
-        self.num_layers = len(self.layer_sizes)
-        self._activation = _checked_activation(activation, self.num_layers - 2)
-        self._output_activation = validation.choice("output_activation", output_activation, _OUTPUT)
-        if output_activation == "softmax" and self.layer_sizes[-1] == 1:
+        sizes = validation.layer_sizes(layer_sizes)
+        hidden = _checked_activation(activation, len(sizes) - 2)
+        validation.choice("output_activation", output_activation, _OUTPUT)
+        if output_activation == "softmax" and sizes[-1] == 1:
             raise ValueError("a softmax of one output is always 1; for two classes use sigmoid, or two outputs")
         loss = validation.choice("loss", loss, ["auto", *losses.NAMES])
-        self._loss = _AUTO_LOSS.get(output_activation, "squared_error") if loss == "auto" else loss
+        if loss == "auto":
+            loss = _AUTO_LOSS.get(output_activation, "squared_error")
         self.learning_rate = validation.real("learning_rate", learning_rate, above=0.0)
+        self.alpha = validation.real("alpha", alpha, least=0.0)
         if not callable(weight_init):
             validation.choice("weight_init", weight_init, INITIALIZERS)
         self.weight_init = weight_init
-        self._optimizer = resolve(optimizer)
-        self._dtype = validation.float_dtype(dtype)
         self.random_state = random_state
-        self._rng = validation.random_source(random_state)
         self.n_threads = n_threads if n_threads is None else validation.integer("n_threads", n_threads, 1)
-        self.alpha = validation.real("alpha", alpha, least=0.0)
-
-        codes = [activations.CODES[name] for name in self._hidden_activations()]
-        codes.append(activations.CODES.get(output_activation, activations.SOFTMAX))
-        self._layout = Layout(self.layer_sizes, codes)
-        self._loss_codes = losses.resolve(self._loss, output_activation)
-        self._settings_of: tuple[float, float] | None = None
-        self._shuffle_state: Array | None = None  # drawn when first needed: constructing draws only weights
-        self._set_parameters(aligned_empty(self._layout.n_parameters, self._dtype))
+        kind, rng = validation.float_dtype(dtype), validation.random_source(random_state)
+        super().__init__(sizes, hidden, output_activation, loss, resolve(optimizer), kind, rng)
         self.initialize_parameters()
-
-    # --- what cannot change without a new network -----------------------------------------------------------------
-
-    @property
-    def activation(self) -> str | tuple[str, ...]:
-        """The hidden activation: one name, or one for each hidden layer."""
-        return self._activation
-
-    @property
-    def output_activation(self) -> str:
-        return self._output_activation
-
-    @property
-    def loss(self) -> str:
-        """The loss in use ('auto' is resolved)."""
-        return self._loss
-
-    @property
-    def optimizer(self) -> Optimizer:
-        return self._optimizer
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._dtype
-
-    def _hidden_activations(self) -> tuple[str, ...]:
-        names = self._activation
-        return (names,) * (self.num_layers - 2) if isinstance(names, str) else names
-
-    # --- parameters -----------------------------------------------------------------------------------------------
-
-    def _set_parameters(self, vector: Array) -> None:
-        self._parameters = vector
-        self._weights, self._biases = self._layout.views(vector)
-        self._forward: _Forward | None = None
-        self._reset_optimizer()
-
-    def _reset_optimizer(self) -> None:
-        self._updates = np.zeros(1, np.int64)
-        n_slots = optimizer_kernels.N_SLOTS[self._optimizer.kernel]
-        self._slots = np.zeros(n_slots * self._layout.n_parameters, self._dtype)
-
-    @property
-    def parameters(self) -> Array:
-        return self._parameters
-
-    @parameters.setter
-    def parameters(self, vector: ArrayLike) -> None:
-        self._parameters[:] = validation.like("parameters", vector, self._parameters.shape, self._dtype)
-
-    @property
-    def weights(self) -> Views:
-        return self._weights
-
-    @weights.setter
-    def weights(self, arrays: Sequence[ArrayLike]) -> None:
-        self._weights[:] = arrays
-
-    @property
-    def biases(self) -> Views:
-        return self._biases
-
-    @biases.setter
-    def biases(self, arrays: Sequence[ArrayLike]) -> None:
-        self._biases[:] = arrays
 
     def initialize_parameters(self) -> None:
         """Draws new weights by `weight_init`, sets biases to zero and forgets the optimiser's state."""
-        draw = self.weight_init if callable(self.weight_init) else INITIALIZERS[self.weight_init]
-        drawn = [draw(w.shape[0], w.shape[1], np.random if self._rng is None else self._rng) for w in self._weights]
-        for w, new in zip(self._weights, drawn, strict=True):
-            w[...] = validation.like("the result of weight_init", new, w.shape, self._dtype)
-        for b in self._biases:
-            b[...] = 0
+        draw: Any = self.weight_init
+        if not callable(draw):
+            draw = INITIALIZERS[validation.choice("weight_init", draw, INITIALIZERS)]
+        rng = np.random if self._rng is None else self._rng
+        drawn = [draw(*w.shape, rng) for w in self._weights]
+        drawn = [
+            validation.like("the result of weight_init", new, w.shape, self._dtype)
+            for new, w in zip(drawn, self._weights, strict=True)
+        ]
+        self._parameters[:] = 0
+        self._weights[:] = drawn
         self._reset_optimizer()
 
     # --- the pieces of a training step, as the guide has them -----------------------------------------------------
@@ -207,6 +138,8 @@ class MLP:
         code = self._activation_code(activation_type)
         z = validation.pointwise_input("x", x)
         if code == activations.SOFTMAX:
+            if z.ndim == 0:
+                raise ValueError(f"x must have rows for softmax to run over, got the number {x!r}")
             rows = z.size // max(1, z.shape[-1])
             ws = np.concatenate([z.reshape(-1), np.empty(z.size + rows, z.dtype)])
             activations.apply_softmax(rows, z.shape[-1], ws)
@@ -248,8 +181,8 @@ class MLP:
         x = self._features(X)
         tables = self._layout.tables(len(x), keep_z=True)
         ws = np.empty(tables.size, self._dtype)
-        self._infer(x, tables, ws, _EMPTY[self._dtype])
-        self._forward = _Forward(x, ws, tables)
+        self._infer(x, tables, ws, self._empty)
+        self._forward = ForwardPass(x, ws, tables)
         return self._forward.output
 
     @property
@@ -303,28 +236,25 @@ class MLP:
         f = self._forward
         if f is None:
             raise RuntimeError("backward needs the values of a forward pass: call forward(X) first")
-        n, k = len(f.x), self.layer_sizes[-1]
-        if np.shape(X) != f.x.shape:
-            raise ValueError(f"X must be what forward was given, of shape {f.x.shape}; got shape {np.shape(X)}")
+        n, k = len(f.x), self._layout.sizes[-1]
+        shape = validation.numeric("X", X).shape
+        if shape != f.x.shape:
+            raise ValueError(f"X must be what forward was given, of shape {f.x.shape}; got shape {shape}")
         if (y is None) == (output_gradient is None):
             raise ValueError("backward wants either y or output_gradient")
-        empty = _EMPTY[self._dtype]
         kept = a = f.output.reshape(-1)
         if output is not None and output is not f.output:
-            kept, a = a.copy(), validation.like("output", output, (n, k), self._dtype).reshape(-1)
-        targets, given = empty, empty
+            given_output = validation.like("output", output, (n, k), self._dtype)
+            validation.scan("output", given_output)
+            kept, a = a.copy(), given_output.reshape(-1)
+        targets, given = self._empty, self._empty
         if y is not None:
             targets = self._targets("y", y, n)
         else:
             given = validation.like("output_gradient", output_gradient, (n, k), self._dtype).reshape(-1)
             validation.scan("output_gradient", given.reshape(n, k))
-        vector = np.empty(self._layout.n_parameters, self._dtype)
-        dx = np.empty(f.x.size, self._dtype) if return_input_gradient else empty
-        backprop.backward(
-            n, targets, a, given, self._parameters, np.empty_like(vector), f.tables.layers,
-            f.tables.blocks, f.ws,
-            *self._loss_codes, self.alpha, vector, dx,
-        )  # fmt: skip
+        dx = np.empty(f.x.size, self._dtype) if return_input_gradient else self._empty
+        vector = self._gradient(f.tables, f.ws, targets, a, given, dx)
         f.output.reshape(-1)[:] = kept
         dW, db = self._layout.views(vector, ("dW", "db"))
         return (dW, db, dx.reshape(f.x.shape)) if return_input_gradient else (dW, db)
@@ -339,13 +269,7 @@ class MLP:
         FloatingPointError
             An update was not finite. Such parameters keep their values, and the optimiser starts anew.
         """
-        gradient = self._flat_gradient(dW, db)
-        constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, self._dtype)
-        failed = training.apply_update(
-            self._parameters, gradient, self._slots, self._layout.tables(1).layers, self._updates,
-            optimizer_kernels.CODES[self._optimizer.kernel], self._settings(), constants,
-        )  # fmt: skip
-        if failed:
+        if not self._update(self._flat_gradient(dW, db)):
             self._reset_optimizer()
             raise FloatingPointError(
                 "the update is not finite: the gradient holds NaN, infinity or numbers too large. Lower learning_rate"
@@ -353,23 +277,13 @@ class MLP:
             )
 
     def _flat_gradient(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:
-        if isinstance(dW, Views) and isinstance(db, Views) and dW.vector is db.vector:
-            vector = dW.vector
-            if vector.shape == self._parameters.shape and vector.dtype == self._dtype:
-                return vector
+        own = isinstance(dW, Views) and dW.layout is self._layout and dW.name == "dW"
+        if own and isinstance(db, Views) and db.vector is dW.vector and db.name == "db":
+            return dW.vector
         vector = np.empty_like(self._parameters)
         for views, given in zip(self._layout.views(vector, ("dW", "db")), (dW, db), strict=True):
             views[:] = given
         return vector
-
-    def _settings(self) -> Array:
-        """The optimiser's numbers for the kernels; learning_rate and alpha may have changed since the last call."""
-        if self._settings_of != (self.learning_rate, self.alpha):
-            rate = validation.real("learning_rate", self.learning_rate, above=0.0)
-            alpha = validation.real("alpha", self.alpha, least=0.0)
-            self._settings_array = np.array(self._optimizer.settings(rate, alpha))
-            self._settings_of = self.learning_rate, self.alpha
-        return self._settings_array
 
     def compute_loss(self, y_true: ArrayLike, y_pred: ArrayLike) -> float:
         """The loss of predictions as a plain mean, in the guide's numbers.
@@ -380,10 +294,18 @@ class MLP:
         """
         p = validation.numeric("y_pred", y_pred).astype(np.float64)
         y = validation.numeric("y_true", y_true).astype(np.float64)
+        if y.ndim == 1 and p.ndim == 2 and self._output_activation == "softmax":
+            k = p.shape[1]
+            y = np.eye(k)[validation.targets("y_true", y, len(p), k, "softmax", self._loss, np.int64, "y_pred")]
+        if y.ndim == 1 and p.shape == (len(y), 1):
+            y = y[:, None]
+        if y.shape != p.shape or p.size == 0:
+            raise ValueError(
+                f"y_true and y_pred must have the same shape and not be empty, got {y.shape} and {p.shape}"
+            )
         if self._loss == "cross_entropy":
-            if y.ndim == 1 and p.ndim == 2 and self._output_activation == "softmax":
-                y = np.eye(p.shape[1])[validation.targets("y_true", y, len(p), p.shape[1], "softmax", "", int)]
-            return float(-np.mean(np.sum(np.where(y > 0, y * np.log(np.maximum(p, 1e-300)), 0.0), axis=-1)))
+            terms = np.where(y > 0, y * np.log(np.maximum(p, 1e-300)), 0.0)
+            return float(-np.mean(np.sum(terms, axis=-1)))
         if self._loss == "binary_cross_entropy":
             p = np.clip(p, 1e-15, 1 - 1e-15)
             return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
@@ -407,13 +329,9 @@ class MLP:
         n = len(x)
         targets = self._targets("y", y, n)
         tables = self._layout.tables(n)
-        ws, empty = np.empty(tables.size, self._dtype), _EMPTY[self._dtype]
+        ws, empty = np.empty(tables.size, self._dtype), self._empty
         loss = self._infer(x, tables, ws, empty, targets) / n
-        vector = np.empty(self._layout.n_parameters, self._dtype)
-        backprop.backward(
-            n, targets, tables.block(ws, -1, 2).reshape(-1), empty, self._parameters, np.empty_like(vector),
-            tables.layers, tables.blocks, ws, *self._loss_codes, self.alpha, vector, empty,
-        )  # fmt: skip
+        vector = self._gradient(tables, ws, targets, tables.block(ws, -1, 2).reshape(-1), empty, empty)
         penalty = self.alpha / 2 * sum(float(np.vdot(w, w)) for w in self._weights)
         return loss + penalty, *self._layout.views(vector, ("dW", "db"))
 
@@ -472,7 +390,7 @@ class MLP:
         held_out = None
         if validation_data is not None:
             if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
-                raise TypeError(f"validation_data must be a pair (X, y), got {type(validation_data).__name__}")
+                raise TypeError(f"validation_data must be a pair (X, y), got {_outline(validation_data)}")
             x_held = self._features(validation_data[0], name="validation_data[0]", scan=True)
             y_held = self._targets("validation_data[1]", validation_data[1], len(x_held), "validation_data[0]")
             held_out = x_held, y_held
@@ -490,7 +408,7 @@ class MLP:
     def predict(self, X: ArrayLike) -> Array:
         """Output for each row of X, (n, layer_sizes[-1]). Keeps nothing; may be called from several threads."""
         x = self._features(X)
-        out = np.empty((len(x), self.layer_sizes[-1]), self._dtype)
+        out = np.empty((len(x), self._layout.sizes[-1]), self._dtype)
         tables = self._layout.tables(min(len(x), _PREDICT_ROWS))
         self._infer(x, tables, np.empty(tables.size, self._dtype), out.reshape(-1))
         return out
@@ -542,33 +460,14 @@ class MLP:
         tables = self._layout.tables(rows)
         workspace = aligned_empty(tables.size, self._dtype)
         layers, blocks = tables.layers.copy(), tables.blocks.copy()
-        return _EMPTY[self._dtype], self._parameters, layers, blocks, workspace, rows, *self._loss_codes
+        return self._empty, self._parameters, layers, blocks, workspace, rows, *self._loss_codes
 
     def _features(self, X: ArrayLike, name: str = "X", scan: bool = False) -> Array:
-        return validation.features(name, X, self.layer_sizes[0], self._dtype, scan=scan)
+        return validation.features(name, X, self._layout.sizes[0], self._dtype, scan=scan)
 
     def _targets(self, name: str, y: ArrayLike, n: int, rows_of: str = "X") -> Array:
-        k = self.layer_sizes[-1]
+        k = self._layout.sizes[-1]
         return validation.targets(name, y, n, k, self._output_activation, self._loss, self._dtype, rows_of)
-
-    def _shuffling(self) -> Array:
-        """State of the shuffling generator, four words of 32 bits."""
-        if self._shuffle_state is None:
-            if isinstance(self._rng, np.random.Generator):
-                self._shuffle_state = self._rng.integers(1, 2**32, 4)
-            else:
-                self._shuffle_state = (self._rng or np.random).randint(1, 2**32, 4, dtype=np.int64)
-        return self._shuffle_state
-
-    def _infer(self, x: Array, tables: Tables, ws: Array, out: Array, y: Array | None = None) -> float:
-        """Runs the network, as many rows at a time as the tables are for; the sum of losses if there are targets."""
-        y = _EMPTY[self._dtype] if y is None else y
-        total = backprop.infer(
-            x.reshape(-1), y, self._parameters, tables.layers, tables.blocks, ws, tables.rows, *self._loss_codes, out
-        )
-        if total != total:
-            validation.scan("X", x)
-        return float(total)
 
     # --- copies and files -----------------------------------------------------------------------------------------
 
@@ -576,33 +475,11 @@ class MLP:
         """Writes the network, its optimiser and its shuffling state to one safetensors file; see `fastmlp.load`."""
         persistence.save(self, path)
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        for name in ("_weights", "_biases", "_forward"):
-            del state[name]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._weights, self._biases = self._layout.views(self._parameters)
-        self._forward = None
-
     def __repr__(self) -> str:
         return (
             f"MLP({self.layer_sizes}, activation={self._activation!r}, output_activation={self._output_activation!r},"
             f" loss={self._loss!r}, optimizer={self._optimizer!r}, dtype={self._dtype.name})"
         )
-
-
-class _Forward:
-    """What a forward pass leaves for the backward pass."""
-
-    def __init__(self, x: Array, ws: Array, tables: Tables):
-        self.x, self.ws, self.tables = x, ws, tables
-        self.output = tables.block(ws, -1, 2)
-
-
-_EMPTY = {np.dtype(kind): np.empty(0, kind) for kind in (np.float32, np.float64)}
 
 
 def _checked_activation(activation: Any, n_hidden: int) -> str | tuple[str, ...]:
@@ -613,3 +490,8 @@ def _checked_activation(activation: Any, n_hidden: int) -> str | tuple[str, ...]
     if len(activation) != n_hidden:
         raise ValueError(f"activation must be one name or {n_hidden}, one for each hidden layer; got {activation!r}")
     return tuple(validation.choice(f"activation[{i}]", name, _HIDDEN) for i, name in enumerate(activation))
+
+
+def _outline(value: Any) -> str:
+    kind = type(value).__name__
+    return f"a {kind} of {len(value)}" if isinstance(value, tuple | list) else kind

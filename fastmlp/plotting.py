@@ -151,8 +151,7 @@ def activation_functions(
     names: Sequence[str] = ("relu", "sigmoid", "tanh"),
     axes: "Sequence[Axes] | None" = None,
     *,
-    low: float = -4.0,
-    high: float = 4.0,
+    limit: float = 4.0,
 ) -> Array:
     """Activations in one panel, their derivatives in another, as the compiled kernels compute them.
 
@@ -162,8 +161,8 @@ def activation_functions(
         Any that `MLP` knows, without softmax, which is no function of one number.
     axes : sequence of two matplotlib.axes.Axes, optional
         For the functions and the derivatives; a new figure's by default.
-    low, high : float, default -4 and 4
-        The ends of the z axis.
+    limit : float, default 4
+        Drawn for z from -limit to limit.
 
     Returns
     -------
@@ -172,7 +171,7 @@ def activation_functions(
     Raises
     ------
     TypeError, ValueError
-        A name is not known; there is none; axes are not two Axes; high is not above low.
+        A name is not known; there is none; axes are not two Axes; limit is not positive.
 
     Examples
     --------
@@ -185,18 +184,16 @@ def activation_functions(
         raise TypeError(f"names must be a sequence of names, got {names!r}")
     if not len(names):
         raise ValueError("names is empty: at least one activation is wanted")
-    low, high = validation.real("low", low), validation.real("high", high)
-    if not low < high:
-        raise ValueError(f"high must be above low, got low={low:g} and high={high:g}")
+    limit = validation.real("limit", limit, above=0.0)
     network = MLP([1, 1], random_state=0, dtype=np.float64)
-    z = np.linspace(low, high, 801)
+    z = np.linspace(-limit, limit, 801)
     values = [(network.activation_function(z, name), network.activation_derivative(z, name)) for name in names]
     panels = _panels("axes", axes, 2)
     for name, pair in zip(names, values, strict=True):
         for panel, numbers in zip(panels, pair, strict=True):
             panel.plot(z, numbers, label=name, linewidth=_LINE_WIDTH)
     for panel, label in zip(panels, ("f(z)", "f'(z)"), strict=True):
-        panel.set(xlabel="z", ylabel=label, xlim=(low, high))
+        panel.set(xlabel="z", ylabel=label, xlim=(-limit, limit))
         _finish(panel)
     return panels
 

@@ -143,7 +143,7 @@ def test_initialising_again_draws_anew(name):
     assert all((w != v).any() for w, v in zip(mlp.weights, mlp._layout.views(first)[0], strict=True))
     assert not any(b.any() for b in mlp.biases)
     assert not mlp._slots.any()
-    assert mlp._updates == 0
+    assert mlp._updates[0] == 0
 
 
 def test_a_function_gets_sizes_and_the_generator():

@@ -218,10 +218,10 @@ def test_slots(name, slots):
     assert mlp._slots.shape == (2 * slots,)
     assert not mlp._slots.any()
     travelled(mlp, GRADIENTS)
-    assert mlp._updates == STEPS
+    assert mlp._updates[0] == STEPS
     assert mlp._slots.all()
     mlp.initialize_parameters()
-    assert mlp._updates == 0
+    assert mlp._updates[0] == 0
     assert not mlp._slots.any()
 
 
@@ -283,7 +283,8 @@ def test_the_table_is_the_documented_one():
 @pytest.mark.parametrize(
     ("kind", "defaults"),
     [
-        (SGD, {}), (Momentum, {"momentum": 0.9}), (Nesterov, {"momentum": 0.9}), (RMSprop, {"rho": 0.9, "epsilon": 1e-8}),
+        (SGD, {}), (Momentum, {"momentum": 0.9}), (Nesterov, {"momentum": 0.9}),
+        (RMSprop, {"rho": 0.9, "epsilon": 1e-8}),
         (Adam, {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}),
         (AdamW, {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01}),
     ],

@@ -31,7 +31,7 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="modes and signals of POSI
 
 def bits(mlp):
     """All that predictions and further training depend on."""
-    return mlp.parameters.tobytes(), mlp._slots.tobytes(), mlp._updates, mlp._shuffling().tobytes()
+    return mlp.parameters.tobytes(), mlp._slots.tobytes(), int(mlp._updates[0]), mlp._shuffling().tobytes()
 
 
 def small():

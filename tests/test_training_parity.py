@@ -153,7 +153,7 @@ def state_of(mlp):
         "parameters": mlp.parameters.copy(),
         "slots": mlp._slots.copy(),
         "shuffling": mlp._shuffling().copy(),
-        "updates": mlp._updates,
+        "updates": np.copy(mlp._updates),
     }
 
 

@@ -1,0 +1,195 @@
+"""The state of a network, and its calls into the kernels: arrays that are known to be good, no defaults, no checks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _validation as validation
+from ._layout import Layout, Tables, Views, aligned_empty
+from .kernels import activations, backprop, losses, training
+from .kernels import optimizers as optimizer_kernels
+from .optimizers import Optimizer
+
+Array = NDArray[Any]
+
+
+class ForwardPass:
+    """What a forward pass leaves for the backward pass."""
+
+    def __init__(self, x: Array, ws: Array, tables: Tables):
+        self.x, self.ws, self.tables = x, ws, tables
+        self.output = tables.block(ws, -1, 2)
+
+
+class Network:
+    """Parameters, optimiser state and shuffling state; what `MLP` is made of.
+
+    Parameters
+    ----------
+    layer_sizes : list of int
+    activation : str or tuple of str
+        Of all hidden layers, or of each.
+    output_activation, loss : str
+    optimizer : Optimizer
+    dtype : numpy.dtype
+    rng : object
+        Draws as `numpy.random` does; None is NumPy's global state.
+    """
+
+    learning_rate: float
+    alpha: float
+
+    def __init__(
+        self,
+        layer_sizes: list[int],
+        activation: str | tuple[str, ...],
+        output_activation: str,
+        loss: str,
+        optimizer: Optimizer,
+        dtype: np.dtype[Any],
+        rng: Any,
+    ):
+        self.layer_sizes = layer_sizes
+        self.num_layers = len(layer_sizes)
+        self._activation, self._output_activation, self._loss = activation, output_activation, loss
+        self._optimizer, self._dtype, self._rng = optimizer, dtype, rng
+        hidden = (activation,) * (self.num_layers - 2) if isinstance(activation, str) else activation
+        codes = [activations.CODES[name] for name in hidden]
+        codes.append(activations.CODES.get(output_activation, activations.SOFTMAX))
+        self._layout = Layout(layer_sizes, codes)
+        self._loss_codes = losses.resolve(loss, output_activation)
+        self._empty = np.empty(0, dtype)  # for the arguments of kernels that a call does not have
+        self._settings_of: tuple[float, float] | None = None
+        self._shuffle_state: Array | None = None  # drawn when first needed: constructing draws only weights
+        self._parameters = aligned_empty(self._layout.n_parameters, dtype)
+        self._weights, self._biases = self._layout.views(self._parameters)
+        self._forward: ForwardPass | None = None
+        self._reset_optimizer()
+
+    # --- what cannot change without a new network -----------------------------------------------------------------
+
+    @property
+    def activation(self) -> str | tuple[str, ...]:
+        """The hidden activation: one name, or one for each hidden layer."""
+        return self._activation
+
+    @property
+    def output_activation(self) -> str:
+        return self._output_activation
+
+    @property
+    def loss(self) -> str:
+        """The loss in use ('auto' is resolved)."""
+        return self._loss
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return self._optimizer
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+    # --- parameters -----------------------------------------------------------------------------------------------
+
+    def _reset_optimizer(self) -> None:
+        self._updates = np.zeros(1, np.int64)
+        n_slots = optimizer_kernels.N_SLOTS[self._optimizer.kernel]
+        self._slots = np.zeros(n_slots * self._layout.n_parameters, self._dtype)
+
+    @property
+    def parameters(self) -> Array:
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, vector: ArrayLike) -> None:
+        self._parameters[:] = validation.like("parameters", vector, self._parameters.shape, self._dtype)
+
+    @property
+    def weights(self) -> Views:
+        return self._weights
+
+    @weights.setter
+    def weights(self, arrays: Sequence[ArrayLike]) -> None:
+        self._weights[:] = arrays
+
+    @property
+    def biases(self) -> Views:
+        return self._biases
+
+    @biases.setter
+    def biases(self, arrays: Sequence[ArrayLike]) -> None:
+        self._biases[:] = arrays
+
+    # --- kernels --------------------------------------------------------------------------------------------------
+
+    def _shuffling(self) -> Array:
+        """State of the shuffling generator, four words of 32 bits."""
+        if self._shuffle_state is None:
+            if isinstance(self._rng, np.random.Generator):
+                self._shuffle_state = self._rng.integers(1, 2**32, 4)
+            else:
+                self._shuffle_state = (self._rng or np.random).randint(1, 2**32, 4, dtype=np.int64)
+        return self._shuffle_state
+
+    def _infer(self, x: Array, tables: Tables, ws: Array, out: Array, y: Array | None = None) -> float:
+        """Runs the network, as many rows at a time as the tables are for; the sum of losses if there are targets."""
+        y = self._empty if y is None else y
+        total = backprop.infer(
+            x.reshape(-1), y, self._parameters, tables.layers, tables.blocks, ws, tables.rows, *self._loss_codes, out
+        )
+        if total != total:
+            validation.scan("X", x)
+        return float(total)
+
+    def _gradient(
+        self,
+        tables: Tables,
+        ws: Array,
+        y: Array,
+        output: Array,
+        output_gradient: Array,
+        dx: Array,
+    ) -> Array:
+        """The gradient, one vector, after `_infer` has left all rows in `ws`; an empty array: there is none."""
+        alpha = self._settings()[-1]
+        vector = np.empty(self._layout.n_parameters, self._dtype)
+        backprop.backward(
+            tables.rows, y, output, output_gradient, self._parameters, np.empty_like(vector), tables.layers,
+            tables.blocks, ws, *self._loss_codes, alpha, vector, dx,
+        )  # fmt: skip
+        return vector
+
+    def _update(self, gradient: Array) -> bool:
+        """One update by the optimiser; False if a parameter had to keep its value, since its update was not finite."""
+        constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, self._dtype)
+        code = optimizer_kernels.CODES[self._optimizer.kernel]
+        failed = training.apply_update(
+            self._parameters, gradient, self._slots, self._layout.tables(1).layers, self._updates, code,
+            self._settings(), constants,
+        )  # fmt: skip
+        return not failed
+
+    def _settings(self) -> Array:
+        """The optimiser's numbers for the kernels; learning_rate and alpha may have changed since the last call."""
+        if self._settings_of != (self.learning_rate, self.alpha):
+            rate = validation.real("learning_rate", self.learning_rate, above=0.0)
+            alpha = validation.real("alpha", self.alpha, least=0.0)
+            self._settings_array = np.array(self._optimizer.settings(rate, alpha))
+            self._settings_of = self.learning_rate, self.alpha
+        return self._settings_array
+
+    # --- copies ---------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in ("_weights", "_biases", "_forward"):
+            del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._weights, self._biases = self._layout.views(self._parameters)
+        self._forward = None
