@@ -277,9 +277,10 @@ class MLP(Network):
             )
 
     def _flat_gradient(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:
-        own = isinstance(dW, Views) and dW.layout is self._layout and dW.name == "dW"
-        if own and isinstance(db, Views) and db.vector is dW.vector and db.name == "db":
-            return dW.vector
+        if isinstance(dW, Views) and isinstance(db, Views):
+            ours = dW.layout is self._layout and dW.vector is db.vector
+            if ours and (dW.name, db.name) == ("dW", "db"):
+                return dW.vector
         vector = np.empty_like(self._parameters)
         for views, given in zip(self._layout.views(vector, ("dW", "db")), (dW, db), strict=True):
             views[:] = given
