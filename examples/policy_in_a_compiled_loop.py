@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from fastmlp.kernels.backprop import infer
 from matplotlib.figure import Figure
 from numba import njit
 
 from fastmlp import MLP
+from fastmlp.kernels.backprop import infer
 
 LIMIT, DT, STEPS, EPISODES = 0.4, 0.02, 2000, 500  # the largest torque is 0.4 of what could hold the pendulum level
 

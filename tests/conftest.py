@@ -20,7 +20,7 @@ def network():
         rng = np.random.default_rng(1)
         for b in mlp.biases:
             b[...] = rng.uniform(-0.1, 0.1, b.shape)
-        mlp.weights[-1] *= 0.1
+        mlp.weights[-1] *= 0.1 / max(1, np.abs(mlp.weights[-1]).sum(axis=0).max())
         mlp.biases[-1] += _MIDDLE[output_activation]
         return mlp
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import scipy.special
-from fastmlp.kernels import activations
 from numpy.testing import assert_array_equal
+
+from fastmlp.kernels import activations
 
 FLOATS = [np.float32, np.float64]
 ROWS = {row.name: row for row in activations.TABLE}

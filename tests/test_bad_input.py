@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-from fastmlp.kernels import JIT, training
 
 from fastmlp import MLP, Adam, AdamW, Momentum, Nesterov, RMSprop
+from fastmlp.kernels import JIT, training
 
 N = 6
 X = np.random.default_rng(0).uniform(-1, 1, (N, 3))
@@ -447,10 +447,10 @@ BAD_FITS = {
     "callbacks None": ({"callbacks": None}, TypeError, r"callbacks must be a sequence of functions, got None"),
     "callback 3": ({"callbacks": [print, 3]}, TypeError, r"callbacks\[1\] must be callable, got 3"),
     "callbacks text": ({"callbacks": "no"}, TypeError, r"callbacks\[0\] must be callable, got 'n'"),
-    "validation X only": ({"validation_data": X}, TypeError, r"validation_data must be a pair \(X, y\), got ndarray"),
+    "validation X only": ({"validation_data": X}, TypeError, r"validation_data must be a pair .*ndarray"),
     "validation of three": ({"validation_data": (X, X, X)}, TypeError, r"validation_data must be a pair .*3"),
     "validation of one": ({"validation_data": [X]}, TypeError, r"validation_data must be a pair .*1"),
-    "validation text": ({"validation_data": "Xy"}, TypeError, r"validation_data must be a pair \(X, y\), got str"),
+    "validation text": ({"validation_data": "Xy"}, TypeError, r"validation_data must be a pair \(X, y\), got (a )?str"),
     "validation rows": (
         {"validation_data": (X[:4], Y["regression"])}, ValueError,
         r"validation_data\[1\] must have an entry for each of the 4 rows of validation_data\[0\], got shape \(6, 2\)",

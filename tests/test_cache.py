@@ -14,11 +14,11 @@ import sys
 import textwrap
 from pathlib import Path
 
-import fastmlp.kernels
 import pytest
 from llvmlite import binding as llvm
 
 import fastmlp
+import fastmlp.kernels
 
 PROBE = """
 from ._jit import kernel

@@ -8,8 +8,9 @@ import numba
 import numpy as np
 import pytest
 import scipy.special
-from fastmlp.kernels import JIT, elementary, simd
 from numpy.testing import assert_array_equal
+
+from fastmlp.kernels import JIT, elementary, simd
 
 # The bound in ULP for each function; normal_cdf's depends on where, see `cdf_bound`.
 BOUNDS = {"exp": 2, "tanh": 2, "sigmoid": 3, "softplus": 3, "log": 3, "log1p": 3, "expm1": 3, "normal_cdf": 8}

@@ -12,8 +12,9 @@ import numba
 import numpy as np
 import pytest
 import scipy.stats
-from fastmlp.kernels import training
 from numpy.testing import assert_array_equal
+
+from fastmlp.kernels import training
 
 
 def python(code, **environment):

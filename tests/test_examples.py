@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
+
 from fastmlp.kernels import JIT
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"

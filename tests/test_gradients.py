@@ -5,10 +5,10 @@ from itertools import product
 import numpy as np
 import pytest
 import scipy.special
-from fastmlp.kernels import JIT
 from tolerances import assert_within
 
 from fastmlp import reference
+from fastmlp.kernels import JIT
 
 HIDDEN = [name for name in reference.ACTIVATIONS if name != "exp"]
 OUTPUTS = reference.OUTPUT_ACTIVATIONS

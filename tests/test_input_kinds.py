@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fastmlp.kernels import JIT, backprop, training
 
 from fastmlp import MLP
+from fastmlp.kernels import JIT, backprop, training
 
 N, FEATURES = 13, 3
 DTYPES = [np.float32, np.float64]

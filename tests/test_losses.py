@@ -5,10 +5,10 @@ from itertools import product
 import numpy as np
 import pytest
 import scipy.special
-from fastmlp.kernels import activations, backprop, losses
 from numpy.testing import assert_allclose
 
 from fastmlp import MLP
+from fastmlp.kernels import activations, backprop, losses
 
 FLOATS = [np.float32, np.float64]
 OUTPUTS = [row.name for row in activations.TABLE if row.output] + ["softmax"]

@@ -7,10 +7,10 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from fastmlp.kernels import activations
 from matplotlib.colors import to_rgba
 
 from fastmlp import MLP, History, plotting
+from fastmlp.kernels import activations
 
 NORMS = [[1e-3, 2.0], [2e-3, 1.0], [0.0, 3.0]]
 HISTORY = History(loss=[0.9, 0.5, 0.25], validation_loss=[1.0, 0.75, 0.5], gradient_norm=NORMS)
@@ -110,19 +110,21 @@ def test_decision_boundary_of_several_outputs(n_outputs, output_activation):
         assert to_rgba(regions.cmap(regions.norm(k)), regions.get_alpha()) == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("constant", [False, True])
-def test_decision_boundary_of_a_surface(constant):
+@pytest.mark.parametrize(
+    ("slope", "targets", "scale"),
+    [  # one scale for surface and targets: the surface 8 x0 - 4 goes from -8 to 16
+        (8.0, [-3.0, 0.0, 1.0, 40.0], (-8.0, 40.0)),
+        (8.0, [-30.0, 0.0, 1.0, 2.0], (-30.0, 16.0)),
+        (0.0, [-4.0, -4.0, -4.0, -4.0], (-4.0, -3.0)),
+    ],
+)
+def test_decision_boundary_of_a_surface(slope, targets, scale):
     mlp = step_network(1, "linear")
-    targets = np.array([-3.0, 0.0, 1.0, 40.0])
-    if constant:
-        mlp.weights[0] = np.zeros((2, 1))
-        targets = np.full(4, -4.0)
+    mlp.weights[0] = [[slope], [0.0]]
     ax = plotting.decision_boundary(mlp, POINTS, targets, grid_resolution=9)
     surface, points = ax.collections
-    # one scale for both: from the least of -8 (x0 = -1/2) and the targets to the largest
-    low, high = (-4, -3) if constant else (-8, 40)
-    np.testing.assert_allclose(surface.levels[[0, -1]], [low, high])
-    assert points.get_clim() == pytest.approx((low, high))
+    np.testing.assert_allclose(surface.levels[[0, -1]], scale)
+    assert points.get_clim() == pytest.approx(scale)
     np.testing.assert_array_equal(points.get_array(), targets)
     np.testing.assert_array_equal(points.get_offsets(), POINTS)
 
@@ -157,11 +159,11 @@ def test_activation_functions_against_differences():
 
 
 def test_activation_functions_of_the_guide_by_default():
-    state = np.random.get_state()[1].copy()  # noqa: NPY002 (the one in question)
+    before = np.random.get_state()  # noqa: NPY002 (the one in question)
     functions, derivatives = plotting.activation_functions()
     assert list(lines(functions)) == ["relu", "sigmoid", "tanh"]
     assert functions.get_xlim() == derivatives.get_xlim() == (-4, 4)
-    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002 (drawing from it would disturb the user's numbers)
+    assert np.random.get_state()[2:] == before[2:]  # noqa: NPY002 (drawing from it would disturb the user's numbers)
 
 
 # --- comparisons ------------------------------------------------------------------------------------------------------

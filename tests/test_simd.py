@@ -9,8 +9,9 @@ import textwrap
 import numba
 import numpy as np
 import pytest
-from fastmlp.kernels import simd
 from numpy.testing import assert_array_equal
+
+from fastmlp.kernels import simd
 
 FLOATS = [np.float32, np.float64]
 CANARY = 77.0

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numba
 import numpy as np
 import pytest
+
 from fastmlp.kernels import JIT, team
 
 NEEDS_JIT = pytest.mark.skipif(not JIT, reason="plain Python has teams of one only: members would share the GIL")

@@ -6,12 +6,12 @@ from itertools import combinations, permutations, product
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
-from fastmlp.kernels import JIT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import assert_close, assert_within, chain_length
 
 from fastmlp import MLP, fitting, reference
+from fastmlp.kernels import JIT
 from fastmlp.optimizers import OPTIMIZERS
 
 HIDDEN = [name for name in reference.ACTIVATIONS if name != "exp"]
