@@ -162,15 +162,15 @@ class Network:
         )  # fmt: skip
         return vector
 
-    def _update(self, gradient: Array) -> bool:
-        """One update by the optimiser; False if a parameter had to keep its value, since its update was not finite."""
+    def _update(self, gradient: Array) -> int:
+        """One update by the optimiser; 0, or what `kernels.training.apply_update` says was not finite."""
         constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, self._dtype)
         code = optimizer_kernels.CODES[self._optimizer.kernel]
-        failed = training.apply_update(
+        failure = training.apply_update(
             self._parameters, gradient, self._slots, self._layout.tables(1).layers, self._updates, code,
             self._settings(), constants,
         )  # fmt: skip
-        return not failed
+        return int(failure)
 
     def _settings(self) -> Array:
         """The optimiser's numbers for the kernels; learning_rate and alpha may have changed since the last call."""

@@ -51,6 +51,13 @@ def real(
     return number
 
 
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
 def float_dtype(value: Any) -> np.dtype[Any]:
     """float32 or float64."""
     try:

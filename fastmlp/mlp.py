@@ -20,6 +20,7 @@ _HIDDEN = [row.name for row in activations.TABLE if row.hidden]
 _OUTPUT = [row.name for row in activations.TABLE if row.output] + ["softmax"]
 _ALL = [row.name for row in activations.TABLE] + ["softmax"]
 _AUTO_LOSS = {"sigmoid": "binary_cross_entropy", "softmax": "cross_entropy"}
+_GRADIENT_NOT_FINITE = 2  # see kernels.training.apply_update
 _PREDICT_ROWS = 128  # rows that go through all layers together: enough to reuse the weights, few enough for the caches
 
 
@@ -113,7 +114,11 @@ class MLP(Network):
         self.random_state = random_state
         self.n_threads = n_threads if n_threads is None else validation.integer("n_threads", n_threads, 1)
         kind, rng = validation.float_dtype(dtype), validation.random_source(random_state)
-        super().__init__(sizes, hidden, output_activation, loss, resolve(optimizer), kind, rng)
+        method = resolve(optimizer)
+        epsilon, least = getattr(method, "epsilon", 1.0), np.finfo(kind).tiny
+        if epsilon < least:
+            raise ValueError(f"the optimizer's epsilon must be at least {least:g} for {kind}, got {epsilon:g}")
+        super().__init__(sizes, hidden, output_activation, loss, method, kind, rng)
         self.initialize_parameters()
 
     def initialize_parameters(self) -> None:
@@ -267,13 +272,17 @@ class MLP(Network):
         ValueError, TypeError
             Wrong shapes or not real numbers.
         FloatingPointError
-            An update was not finite. Such parameters keep their values, and the optimiser starts anew.
+            The gradient is not finite: nothing has changed. Or an update overflows: such parameters keep their values,
+            and the optimiser starts anew.
         """
-        if not self._update(self._flat_gradient(dW, db)):
+        failure = self._update(self._flat_gradient(dW, db))
+        if failure == _GRADIENT_NOT_FINITE:
+            raise FloatingPointError("the gradient is not finite: dW or db holds NaN or infinity; nothing has changed")
+        if failure:
             self._reset_optimizer()
             raise FloatingPointError(
-                "the update is not finite: the gradient holds NaN, infinity or numbers too large. Lower learning_rate"
-                f" (now {self.learning_rate:g}) or scale the inputs; the affected parameters keep their values"
+                f"the update is not finite: the gradient is too large. Lower learning_rate (now {self.learning_rate:g})"
+                " or scale the inputs; the affected parameters keep their values, and the optimiser starts anew"
             )
 
     def _flat_gradient(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:
@@ -398,10 +407,10 @@ class MLP(Network):
         options = fitting.Options(
             epochs=validation.integer("epochs", epochs, 1),
             batch_size=min(validation.integer("batch_size", batch_size, 1), len(x)),
-            shuffle=bool(shuffle),
-            progress=bool(progress),
+            shuffle=validation.flag("shuffle", shuffle),
+            progress=validation.flag("progress", progress),
             callbacks=validation.callables("callbacks", callbacks),
-            track_gradients=bool(track_gradients),
+            track_gradients=validation.flag("track_gradients", track_gradients),
         )
         self._settings()
         return fitting.fit(self, data, held_out, options)

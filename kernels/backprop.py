@@ -132,8 +132,9 @@ def load_targets(rows, k, y, yo, width, ws, target):
 @inlined
 def add_penalty(w, n, params, grads, alpha):
     """``dW += alpha * W`` for n numbers from position w: the gradient of ``alpha / 2 * sum(W**2)``."""
-    for i in range(w, w + n):
-        grads[i] += alpha * params[i]
+    gradient, weights, factor = grads[w : w + n], params[w : w + n], grads.dtype.type(alpha)
+    for i in range(n):
+        gradient[i] += factor * weights[i]
 
 
 @kernel

@@ -35,7 +35,8 @@ def _tile_plain(rows, cols, k, a, ao, sai, sak, b, bo, ldb, s, so, lds, c, co, l
     tile_a = strided(a[ao:], (rows, k), (sai * size, sak * size))
     tile_b = strided(b[bo:], (k, cols), (ldb * size, size))
     start = strided(s[so:], (rows, cols), (lds * size, size))
-    strided(c[co:], (rows, cols), (ldc * size, size))[...] = start + tile_a @ tile_b
+    with np.errstate(all="ignore"):
+        strided(c[co:], (rows, cols), (ldc * size, size))[...] = start + tile_a @ tile_b
 
 
 def _emit_tile(builder, nv, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc):

@@ -10,13 +10,11 @@ import math
 from typing import NamedTuple
 
 from ._jit import inlined
-from .simd import absolute, is_float64, pointwise, sqrt, where
+from .simd import absolute, pointwise, sqrt, where
 
 # Positions in h. RATE is the learning rate; DECAY is weight decay times the learning rate (0 for biases).
 RATE, DECAY, FIRST, FIRST_REST, SECOND, SECOND_REST, SCALE, EPSILON = range(8)
 N_CONSTANTS = 8
-
-_TINY_32, _TINY_64 = 2.0**-126, 2.0**-1022  # the smallest normal numbers
 
 
 def sgd(h, p, g):
@@ -70,17 +68,8 @@ CODES = {row.name: code for code, row in enumerate(TABLE)}
 N_SLOTS = {row.name: row.n_slots for row in TABLE}
 
 
-def _flushed(x):
-    """`x`, with 0 for subnormal numbers.
-
-    Where a gradient stays zero, moments (and under weight decay weights) shrink until they are subnormal, and many CPUs
-    take a hundred cycles for each operation on such a number: training would slow down tenfold.
-    """
-    return where(absolute(x) < (_TINY_64 if is_float64(x) else _TINY_32), 0.0, x)
-
-
 def _guarded(function):
-    """`function`, flushed, but a parameter whose update is not finite keeps its value, and a mask says so."""
+    """`function`, but a parameter whose update is not finite keeps its value, and a mask says so."""
 
     @functools.wraps(function)
     def update(h, p, g, *slots):
@@ -89,7 +78,7 @@ def _guarded(function):
         finite = absolute(new[0]) < math.inf
         for slot in new[1:]:
             finite = finite & (absolute(slot) < math.inf)
-        return *(where(finite, _flushed(n), old) for n, old in zip(new, (p, *slots), strict=True)), ~finite
+        return *(where(finite, n, old) for n, old in zip(new, (p, *slots), strict=True)), ~finite
 
     return update
 

@@ -30,6 +30,7 @@ from .backprop import (
 )
 from .gemm import MR
 from .optimizers import N_CONSTANTS, prepare, update
+from .simd import flush_subnormals, not_finite, restore
 from .team import NOT_FINITE, barrier, read, share, write
 from .transpose import transpose
 
@@ -154,6 +155,8 @@ def train(
     top = layers[n_layers - 1]
     k, n, batch, alpha = top[FAN_OUT], order.size, choices[BATCH], settings[6]
     width, steps_per_epoch = y.size // n, (n + batch - 1) // batch
+    state = flush_subnormals()
+    done = 0
     if member == 0:
         set_constants(layers, blocks, ws)
         transpose_weights(params, layers, transposed)
@@ -178,7 +181,7 @@ def train(
 
         loss = total_loss(rows, ws, blocks[ROW_LOSS])
         if not math.isfinite(loss):
-            return step - steps[0]
+            break
         if member == 0:
             losses[epoch] += loss
             updates[0] += 1
@@ -198,21 +201,28 @@ def train(
         if not barrier(shared, size):
             break
         if read(shared, NOT_FINITE) != 0:
-            return step - steps[0]
+            break
+        done += 1
         if choices[TRACK] and member == 0:
             gradient_norms(layers, grads, norms, epoch)
-    return steps[1] - steps[0]
+    restore(state)
+    return done
 
 
 @kernel
 def apply_update(params, grads, slots, layers, updates, optimizer, settings, constants):
     """One update with the gradient `grads`; arguments as in `train`.
 
-    Non-zero if some update was not finite: those parameters keep their values.
+    Returns 0, or 1 if some updates were not finite (those parameters keep their values), or 2 if the gradient was not
+    (nothing has changed).
     """
+    if not_finite(0, grads.size, (grads,), (0,)) != 0:
+        return 2
+    state = flush_subnormals()
     updates[0] += 1
     prepare(updates[0], settings, constants)
     failed = 0
     for l in range(layers.shape[0]):
         failed |= update_layer(l, 0, layers[l, FAN_IN], params, grads, slots, layers, optimizer, constants)
-    return failed
+    restore(state)
+    return 1 if failed != 0 else 0

@@ -170,6 +170,16 @@ def test_fitting_arrays_are_read_in_place(dtype, read, tmp_path):
         assert x.tobytes() == before
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_misaligned_numbers_are_copied(dtype):
+    """Numba's types do not tell them apart, and the machine code may rely on alignment."""
+    x = misaligned(WHOLE.astype(dtype))
+    mlp = MLP(SIZES, dtype=dtype, random_state=0)
+    mlp.forward(x)
+    assert mlp.activations[0].flags.aligned
+    assert not np.shares_memory(mlp.activations[0], x)
+
+
 def test_a_read_only_array_stays_read_only():
     x = read_only(WHOLE.astype(np.float32))
     mlp = MLP(SIZES, random_state=0)
