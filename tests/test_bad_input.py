@@ -467,8 +467,8 @@ BAD_FITS = {
     "validation X only": ({"validation_data": X}, TypeError, r"validation_data must be a pair .*ndarray"),
     "validation of three": ({"validation_data": (X, X, X)}, TypeError, r"validation_data must be a pair .*3"),
     "validation of one": ({"validation_data": [X]}, TypeError, r"validation_data must be a pair .*1"),
-    "shuffle": ((X, y_good), {"shuffle": np.zeros(3)}, TypeError, r"shuffle must be True or False, got array"),
-    "progress": ((X, y_good), {"progress": "yes"}, TypeError, r"progress must be True or False, got 'yes'"),
+    "shuffle": ({"shuffle": np.zeros(3)}, TypeError, r"shuffle must be True or False, got array"),
+    "progress": ({"progress": "yes"}, TypeError, r"progress must be True or False, got 'yes'"),
     "validation text": ({"validation_data": "Xy"}, TypeError, r"validation_data must be a pair \(X, y\), got (a )?str"),
     "validation rows": (
         {"validation_data": (X[:4], Y["regression"])}, ValueError,
