@@ -161,31 +161,14 @@ def test_bad_features(call, value, error, message):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"])
-def test_a_gradient_that_is_not_finite(optimizer, value):
-    mlp = make("regression", optimizer=optimizer)
-    mlp.update_parameters(*mlp.backward(X, y_good))
-    dW, db = _zeros(mlp)
-    dW[1][2, 1] = value
-    rejected(mlp, lambda mlp: mlp.update_parameters(dW, db), FloatingPointError, "gradient is not finite.*nothing has")
-    mlp.update_parameters(*mlp.backward(X, y_good))  # goes on
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"])
-def test_an_update_that_overflows(optimizer):
-    """The gradient is finite, its product with the learning rate, or its square, is not."""
-    mlp = make("regression", optimizer=optimizer, learning_rate=100.0)
-    before = mlp.parameters.copy()
-    dW, db = _zeros(mlp)
-    dW[1][2, 1] = 3e38
-    with pytest.raises(FloatingPointError, match=r"update is not finite.*Lower learning_rate \(now 100\)"):
-        mlp.update_parameters(dW, db)
-    assert np.isfinite(mlp.parameters).all()
-    assert mlp.weights[1][2, 1] == before[16 + 2 * 2 + 1]
-    assert not mlp._slots.any()
-    assert mlp._updates[0] == 0
-    mlp.learning_rate = 0.01
-    mlp.update_parameters(*mlp.backward(X, y_good))  # goes on
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("where", [(0, 0), (N - 1, 2), (3, 1)])
+def test_no_number_escapes_the_scan(value, dtype, where):
+    message = rf"X must be finite in {np.dtype(dtype)}, got {value} at X\[{where[0]}, {where[1]}\]"
+    mlp = make("regression", dtype=dtype)
+    bad = _with(value, *where).astype(dtype)
+    for name in ("forward", "predict", "fit"):
+        rejected(mlp, lambda mlp, name=name: TAKES_X[name][1](mlp, bad, Y["regression"]), ValueError, message)
 
 
 def test_the_scan_sees_numbers_beyond_its_first_piece():
@@ -574,17 +557,29 @@ def test_gradients_of_another_network_do_not_pass():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"])
-def test_an_update_that_is_not_finite(optimizer, value):
+def test_a_gradient_that_is_not_finite(optimizer, value):
     mlp = make("regression", optimizer=optimizer)
-    before = mlp.parameters.copy()
+    mlp.update_parameters(*mlp.backward(X, y_good))
     dW, db = _zeros(mlp)
     dW[1][2, 1] = value
-    with pytest.raises(FloatingPointError, match=r"update is not finite.*Lower learning_rate \(now 0\.01\)"):
+    rejected(mlp, lambda mlp: mlp.update_parameters(dW, db), FloatingPointError, "gradient is not finite.*nothing has")
+    mlp.update_parameters(*mlp.backward(X, y_good))  # goes on
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"])
+def test_an_update_that_overflows(optimizer):
+    """The gradient is finite, its product with the learning rate, or its square, is not."""
+    mlp = make("regression", optimizer=optimizer, learning_rate=100.0)
+    before = mlp.parameters.copy()
+    dW, db = _zeros(mlp)
+    dW[1][2, 1] = 3e38
+    with pytest.raises(FloatingPointError, match=r"update is not finite.*Lower learning_rate \(now 100\)"):
         mlp.update_parameters(dW, db)
     assert np.isfinite(mlp.parameters).all()
     assert mlp.weights[1][2, 1] == before[16 + 2 * 2 + 1]
     assert not mlp._slots.any()
     assert mlp._updates[0] == 0
+    mlp.learning_rate = 0.01
     mlp.update_parameters(*mlp.backward(X, y_good))  # goes on
 
 
