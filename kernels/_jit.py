@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import pickle
+import sys
 import tempfile
 from pathlib import Path
 
@@ -58,9 +59,14 @@ class _Entries:
 
     def save(self, key, value) -> None:
         data = caching.dumps(value)
-        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False) as file:
-            file.write(hashlib.sha256(data).digest() + data)
-        os.replace(file.name, self._path(key))
+        beside = tempfile.NamedTemporaryFile(dir=self.folder, suffix=".tmp", delete=False)  # noqa: SIM115 (closed below)
+        try:
+            with beside as file:
+                file.write(hashlib.sha256(data).digest() + data)
+            os.replace(beside.name, self._path(key))
+        except BaseException:
+            os.unlink(beside.name)
+            raise
         for path in self.folder.glob(f"{self.base}.*.nbc"):
             if f".{STAMP[:16]}." not in path.name:
                 path.unlink(missing_ok=True)  # left behind by older sources
@@ -73,7 +79,10 @@ class _Entries:
 class _Cache(caching.FunctionCache):
     def __init__(self, function):
         super().__init__(function)
-        self._cache_file = _Entries(self._cache_path, self._impl.filename_base)
+        # Numba's own name has the line in it: every edit above a function would leave a file behind.
+        interpreter = f"{sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}"
+        base = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}.{interpreter}"
+        self._cache_file = _Entries(self._cache_path, base)
 
     def save_overload(self, sig, data):
         with contextlib.suppress(OSError):  # a full or read-only disk costs the next process a compilation, no more

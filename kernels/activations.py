@@ -82,7 +82,7 @@ def mish_backward(delta, z, a):
     ratio, n, e = _mish_ratio(z)
     # d ratio/dz = (1 - ratio**2) * sigmoid(z) with 1 - ratio**2 = 4 (n + 1) / (n + 2)**2 and n + 1 = (e + 1)**2
     slope = 4.0 * e * (e + 1.0) / ((n + 2.0) * (n + 2.0))
-    return delta * fma(z, slope, ratio)
+    return delta * fma(z, where(z > 20.0, 0.0, slope), ratio)
 
 
 def softplus_backward(delta, z, a):

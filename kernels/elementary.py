@@ -18,6 +18,8 @@ from .simd import absolute, fma, is_float64, pow2, rint, split, where
 _LN2_HIGH, _LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10  # for float64: 32 bits, and the rest
 _LN2_HIGH_32, _LN2_LOW_32 = 0.693359375, -2.1219444005469057e-4  # for float32: 9 bits, and the rest
 
+_NEGLIGIBLE = 2.0**-60  # numbers whose square does not count beside them
+
 # Coefficients from the highest power down.
 # (exp(r) - 1 - r - r**2/2) / r**3 for |r| <= ln 2; errors 2**-60 and 2**-29 of expm1(r)
 _EXP_64 = (
@@ -129,7 +131,8 @@ def expm1(x):
     low, high = _exp_limits(x)
     p, j = _exp_core(_clamp(x, low, high))
     s = pow2(j)
-    return where(x > high, float("inf"), fma(s, p, s - pow2(-j)) * s)
+    y = where(x > high, float("inf"), fma(s, p, s - pow2(-j)) * s)
+    return where(absolute(x) < _NEGLIGIBLE, x, y)  # a zero keeps its sign
 
 
 def tanh(x):
@@ -192,7 +195,8 @@ def log1p(x):
     regular = (x > -1.0) & (x < float("inf"))
     m, e = split(where(direct, 1.0, where(regular, x + 1.0, 1.0)))
     value = _log_scaled(where(direct, x, m - 1.0), e)
-    return where(regular, value, where(x < -1.0, float("nan"), where(x < 0.0, float("-inf"), x)))
+    y = where(regular, value, where(x < -1.0, float("nan"), where(x < 0.0, float("-inf"), x)))
+    return where(absolute(x) < _NEGLIGIBLE, x, y)  # a zero keeps its sign
 
 
 def softplus(x):

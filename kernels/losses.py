@@ -6,15 +6,17 @@ no logarithm of a rounded probability, hence no clipping constant and no overflo
 output activation through its derivative.
 """
 
+import math
 from typing import NamedTuple
 
 from ._jit import part
 from .activations import activate_backward, softmax_backward
-from .elementary import expm1, log, softplus
+from .elementary import log, softplus
 from .simd import pointwise, where
 
-# What the gradient of a row is taken with respect to. For a softmax z holds log a, and dL/d log a = a * dL/da.
-OUTPUT, SCORE, LOG_OUTPUT = 0, 1, 2
+# What the gradient of a row is taken with respect to. For a softmax z holds log a, and dL/d log a = a * dL/da. The last
+# is for a pair that is not pointwise: it has a function of its own.
+OUTPUT, SCORE, LOG_OUTPUT, ROW = 0, 1, 2, 3
 
 
 def squared_error(z, a, y):
@@ -52,13 +54,6 @@ def softmax_squared_error(log_a, a, y):
     return 0.5 * d * d, a * d
 
 
-def softmax_binary_cross_entropy(log_a, a, y):
-    n = 1.0 - y
-    rest = -expm1(log_a)  # 1 - a with all its digits
-    loss = where(n > 0.0, -n * log(rest), 0.0) - where(y > 0.0, y * log_a, 0.0)
-    return loss, where(n > 0.0, n * a / rest, 0.0) - y
-
-
 def softmax_cross_entropy(log_a, a, y):
     return where(y > 0.0, -y * log_a, 0.0 * y), -y
 
@@ -78,8 +73,8 @@ TABLE = (
     Loss("cross_entropy", sigmoid_cross_entropy, "sigmoid", SCORE),
     Loss("cross_entropy", exp_cross_entropy, "exp", SCORE),
     Loss("squared_error", softmax_squared_error, "softmax", LOG_OUTPUT),
-    Loss("binary_cross_entropy", softmax_binary_cross_entropy, "softmax", LOG_OUTPUT),
     Loss("cross_entropy", softmax_cross_entropy, "softmax", LOG_OUTPUT),
+    Loss("binary_cross_entropy", None, "softmax", ROW),  # softmax_binary_cross_entropy
 )
 NAMES = tuple(dict.fromkeys(row.name for row in TABLE))
 
@@ -94,7 +89,49 @@ def resolve(name, output):
 
 
 # _evaluate(code, n, (z, a, y, loss, gradient), offsets)
-_evaluate = pointwise([row.function for row in TABLE], inputs=(0, 1, 2), outputs=(3, 4))
+_evaluate = pointwise([row.function for row in TABLE if row.function is not None], inputs=(0, 1, 2), outputs=(3, 4))
+
+
+@part
+def softmax_binary_cross_entropy(rows, k, ws, log_a, a, y, value, delta):
+    """Losses and dL/dz of ``-(y log a + (1 - y) log(1 - a))`` after a softmax, for `rows` rows of k >= 2 outputs.
+
+    Positions in the array `ws`, rows x k numbers each: `log_a`, `a`, `y` are read, `value` (may be log_a) and `delta`
+    written. The largest output needs care: its 1 - a is the sum of the others, whose logarithm is taken from theirs,
+    and its gradient is minus the sum of theirs. Neither cancels, and nothing overflows, however sure the network is.
+    """
+    for r in range(rows):
+        first, last = r * k, r * k + k
+        top = first
+        for i in range(first, last):
+            if ws[log_a + i] > ws[log_a + top]:
+                top = i
+        second = ws[log_a + (first if top != first else first + 1)]
+        for i in range(first, last):
+            if i != top:
+                second = max(second, ws[log_a + i])
+        rest = 0.0
+        for i in range(first, last):
+            if i != top:
+                rest += math.exp(ws[log_a + i] - second)
+        log_rest = second + math.log(rest)  # log(1 - a) of the largest
+        n_top = 1 - ws[y + top]
+        total = 0.0  # of dL/d log a over the others
+        for i in range(first, last):
+            if i != top:
+                total += (1 - ws[y + i]) * ws[a + i] / (1 - ws[a + i]) - ws[y + i]
+        sum_delta = 0.0
+        for i in range(first, last):
+            if i != top:
+                share = math.exp(ws[log_a + i] - second) / rest  # of a in 1 - a of the largest
+                own = (1 - ws[y + i]) * ws[a + i] / (1 - ws[a + i]) - ws[y + i]
+                pull = n_top * ws[a + top] * share - ws[y + top] * ws[a + i]
+                ws[delta + i] = own - ws[a + i] * total - pull
+                sum_delta += ws[delta + i]
+        ws[delta + top] = -sum_delta
+        for i in range(first, last):
+            log_rest_i = log_rest if i == top else math.log1p(-ws[a + i])
+            ws[value + i] = -(ws[y + i] * ws[log_a + i] + (1 - ws[y + i]) * log_rest_i)
 
 
 @part
@@ -106,7 +143,10 @@ def losses_and_delta(output, loss, gradient_of, rows, k, ws, z, a, y, value, del
     the loss of each row, summed over its outputs. `value` may be the same place as z.
     """
     n = rows * k
-    _evaluate(loss, n, (ws, ws, ws, ws, ws), (z, a, y, value, delta))
+    if gradient_of == ROW:
+        softmax_binary_cross_entropy(rows, k, ws, z, a, y, value, delta)
+    else:
+        _evaluate(loss, n, (ws, ws, ws, ws, ws), (z, a, y, value, delta))
     if gradient_of == OUTPUT:
         activate_backward(output, n, ws, delta, z, a)
     elif gradient_of == LOG_OUTPUT:

@@ -75,6 +75,7 @@ class Lanes:
 
     @property
     def is_float64(self):
+        """Whether the lanes are float64 (else float32)."""
         return isinstance(self.element, ir.DoubleType)
 
     def lift(self, x):
@@ -124,6 +125,7 @@ class Lanes:
         return self.builder.bitcast(self.value, integers), integers
 
     def from_bits(self, value):
+        """The lanes whose bit pattern is `value`, a vector of integers."""
         return Lanes(self.builder, self.builder.bitcast(value, self.vector))
 
 
@@ -153,10 +155,12 @@ def fma(a, b, c):
 
 
 def sqrt(x):
+    """The square root, correctly rounded."""
     return x.call("sqrt", x.value) if isinstance(x, Lanes) else np.sqrt(x)
 
 
 def absolute(x):
+    """`x` without its sign."""
     return x.call("fabs", x.value) if isinstance(x, Lanes) else np.abs(x)
 
 
@@ -377,6 +381,13 @@ def pointwise(functions, inputs, outputs, n_scalars=0):
     """
     arity = [len(inspect.signature(function).parameters) - (n_scalars > 0) for function in functions]
 
+    def places(code):
+        """Where in a call's arrays function number `code` reads and writes."""
+        example = [np.ones(1)] * arity[code]
+        results = functions[code](*([[np.ones(1)] * n_scalars] if n_scalars else []), *example)
+        results = results if isinstance(results, tuple) else (results,)
+        return {*inputs[: arity[code]], *outputs[: sum(result.dtype != bool for result in results)]}
+
     def plain(code, n, arrays, offsets):
         spans = [array[offset : offset + n] for array, offset in zip(arrays, offsets, strict=True)]
         values = [spans[i].copy() for i in inputs[: arity[code]]]
@@ -415,7 +426,7 @@ def pointwise(functions, inputs, outputs, n_scalars=0):
                 builder.position_at_end(block)
                 sources = inputs[: arity[index]]
                 if config.BOUNDSCHECK:
-                    for i in sources:
+                    for i in places(index):
                         _check_span(context, builder, array_types[i], arrays[i], offsets[i], n)
                 pointers = [starts[i] for i in sources], [starts[i] for i in outputs]
                 _emit_map(builder, n, function, *pointers, scalars, flag)

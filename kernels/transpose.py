@@ -66,8 +66,10 @@ _BOUNDSCHECK = bool(config.BOUNDSCHECK)
 @part
 def transpose(first, last, fan_in, fan_out, w, wo, t, to):
     """Columns `first` to `last` of ``t = W.T``: W (fan_in, fan_out) at w[wo:], t (fan_out, fan_in) at t[to:]."""
-    if _BOUNDSCHECK and (wo < 0 or to < 0 or wo + fan_in * fan_out > w.size or to + fan_in * fan_out > t.size):
-        raise IndexError("a transposition reaches outside its array")
+    if _BOUNDSCHECK:
+        size = fan_in * fan_out
+        if first < 0 or last > fan_in or wo < 0 or to < 0 or wo + size > w.size or to + size > t.size:
+            raise IndexError("a transposition reaches outside its array")
     lanes = simd.REGISTER_BYTES // w.itemsize
     for i in range(first, last, lanes):
         rows = min(lanes, last - i)
