@@ -23,8 +23,8 @@ from numba.extending import intrinsic
 from . import simd
 from ._jit import inlined, part
 
-# 24 accumulators of 32 registers leave room for a row of B and a broadcast. Of 16 registers AVX2 needs one for the mask,
-# and SSE2, which has no fused multiply-add, one for the product. Larger tiles spill to the stack.
+# 24 accumulators of 32 registers leave room for a row of B and a broadcast. Of 16 registers AVX2 needs one for the
+# mask, and SSE2, which has no fused multiply-add, one for the product. Larger tiles spill to the stack.
 MR, NV = (8, 3) if simd.REGISTERS == 32 else (5, 2) if simd.REGISTER_BYTES == 32 else (4, 2)
 KC = 256  # a panel of KC x NR numbers of B stays in the first-level cache while the rows of A pass by
 
