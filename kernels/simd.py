@@ -384,7 +384,8 @@ def pointwise(functions, inputs, outputs, n_scalars=0):
     def places(code):
         """Where in a call's arrays function number `code` reads and writes."""
         example = [np.ones(1)] * arity[code]
-        results = functions[code](*([[np.ones(1)] * n_scalars] if n_scalars else []), *example)
+        with np.errstate(all="ignore"):
+            results = functions[code](*([[np.ones(1)] * n_scalars] if n_scalars else []), *example)
         results = results if isinstance(results, tuple) else (results,)
         return {*inputs[: arity[code]], *outputs[: sum(result.dtype != bool for result in results)]}
 
