@@ -221,11 +221,12 @@ _HAS_MXCSR = llvm.get_process_triple().startswith(("x86_64", "i686", "i386"))
 
 
 def _plain_flush_subnormals():
+    """Does nothing: without the compiler there is no time to be saved."""
     return 0
 
 
 def _plain_restore(state):
-    pass
+    """The same."""
 
 
 @intrinsic
@@ -387,9 +388,10 @@ def pointwise(functions, inputs, outputs, n_scalars=0):
         with np.errstate(all="ignore"):
             results = functions[code](*([[np.ones(1)] * n_scalars] if n_scalars else []), *example)
         results = results if isinstance(results, tuple) else (results,)
-        return {*inputs[: arity[code]], *outputs[: sum(result.dtype != bool for result in results)]}
+        return {*inputs[: arity[code]], *outputs[: sum(np.asarray(result).dtype != bool for result in results)]}
 
     def plain(code, n, arrays, offsets):
+        """The map that `pointwise` promises, by NumPy."""
         spans = [array[offset : offset + n] for array, offset in zip(arrays, offsets, strict=True)]
         values = [spans[i].copy() for i in inputs[: arity[code]]]
         scalars = [list(arrays[-1][offsets[-1] : offsets[-1] + n_scalars])] if n_scalars else []

@@ -66,20 +66,23 @@ def _offer_core_lowered(typing_context):
 
 
 def _add_plain(shared, index, value):
+    """``shared[index] += value``; the number before. (Atomic when compiled, as the next two.)"""
     shared[index] += value
     return shared[index] - value
 
 
 def _read_plain(shared, index):
+    """``shared[index]``, and all that its writer had done before."""
     return shared[index]
 
 
 def _write_plain(shared, index, value):
+    """``shared[index] = value``, after all that the caller has done before."""
     shared[index] = value
 
 
 def _offer_core_plain():
-    pass
+    """Lets another thread run."""
 
 
 if config.DISABLE_JIT:  # one member only: see n_threads in fastmlp/mlp.py
