@@ -11,6 +11,9 @@ from .kernels import activations, backprop
 
 Array = NDArray[Any]
 _ALIGNMENT = 16  # numbers; blocks start at a cache line where the workspace does
+# Rows that go through all layers together in prediction: enough to reuse the weights, few enough for the caches.
+ROWS_TOGETHER = 128
+WIDTH, Z, A = range(3)  # positions in an entry of `Tables.places`
 
 
 class Views(list[Array]):
@@ -56,9 +59,9 @@ class Tables(NamedTuple):
     places: list[tuple[int, int, int]]  # of each layer: the width, and where Z and A start
 
     def block(self, workspace: Array, layer: int, kind: int) -> Array:
-        """A layer's Z (`kind` 1) or A (2) in a workspace, (rows, width)."""
-        place = self.places[layer]
-        return workspace[place[kind] : place[kind] + self.rows * place[0]].reshape(self.rows, place[0])
+        """A layer's Z or A (`kind`) in a workspace, (rows, width)."""
+        start, width = self.places[layer][kind], self.places[layer][WIDTH]
+        return workspace[start : start + self.rows * width].reshape(self.rows, width)
 
 
 class Layout:

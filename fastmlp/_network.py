@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _validation as validation
-from ._layout import Layout, Tables, Views, aligned_empty
+from ._layout import A, Layout, Tables, Views, aligned_empty
 from .kernels import activations, backprop, losses, training
 from .kernels import optimizers as optimizer_kernels
 from .optimizers import Optimizer
@@ -20,7 +20,7 @@ class ForwardPass:
 
     def __init__(self, x: Array, ws: Array, tables: Tables):
         self.x, self.ws, self.tables = x, ws, tables
-        self.output = tables.block(ws, -1, 2)
+        self.output = tables.block(ws, -1, A)
 
 
 class Network:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validation as validation
-from ._layout import aligned_empty
+from ._layout import ROWS_TOGETHER, aligned_empty
 from .kernels import JIT, team, training
 from .kernels import optimizers as optimizer_kernels
 
@@ -88,7 +88,7 @@ def fit(mlp: "MLP", data: tuple[Array, Array], held_out: tuple[Array, Array] | N
 
 def mean_loss(mlp: "MLP", x: Array, y: Array) -> float:
     """Mean over rows of the objective without the L2 penalty."""
-    tables = mlp._layout.tables(min(len(x), 128))
+    tables = mlp._layout.tables(min(len(x), ROWS_TOGETHER))
     workspace = aligned_empty(tables.size, mlp.dtype)
     return mlp._infer(x, tables, workspace, workspace[:0], y) / len(x)
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _validation as validation
 from . import fitting, persistence
-from ._layout import Views, aligned_empty
+from ._layout import ROWS_TOGETHER, A, Views, Z, aligned_empty
 from ._network import ForwardPass, Network
 from .initializers import INITIALIZERS, Initializer
 from .kernels import activations, losses
@@ -21,7 +21,6 @@ _OUTPUT = [row.name for row in activations.TABLE if row.output] + ["softmax"]
 _ALL = [row.name for row in activations.TABLE] + ["softmax"]
 _AUTO_LOSS = {"sigmoid": "binary_cross_entropy", "softmax": "cross_entropy"}
 _GRADIENT_NOT_FINITE = 2  # see kernels.training.apply_update
-_PREDICT_ROWS = 128  # rows that go through all layers together: enough to reuse the weights, few enough for the caches
 
 
 class MLP(Network):
@@ -194,13 +193,13 @@ class MLP(Network):
     def activations(self) -> list[Array]:
         """X and the output of each layer for the last `forward`; empty before."""
         f = self._forward
-        return [] if f is None else [f.x] + [f.tables.block(f.ws, l, 2) for l in range(self.num_layers - 1)]
+        return [] if f is None else [f.x] + [f.tables.block(f.ws, l, A) for l in range(self.num_layers - 1)]
 
     @property
     def pre_activations(self) -> list[Array]:
         """z = x @ W + b of each layer for the last `forward`; empty before."""
         f = self._forward
-        return [] if f is None else [f.tables.block(f.ws, l, 1) for l in range(self.num_layers - 1)]
+        return [] if f is None else [f.tables.block(f.ws, l, Z) for l in range(self.num_layers - 1)]
 
     def backward(
         self,
@@ -342,7 +341,7 @@ class MLP(Network):
         tables = self._layout.tables(n)
         ws, empty = np.empty(tables.size, self._dtype), self._empty
         loss = self._infer(x, tables, ws, empty, targets) / n
-        vector = self._gradient(tables, ws, targets, tables.block(ws, -1, 2).reshape(-1), empty, empty)
+        vector = self._gradient(tables, ws, targets, tables.block(ws, -1, A).reshape(-1), empty, empty)
         penalty = self.alpha / 2 * sum(float(np.vdot(w, w)) for w in self._weights)
         return loss + penalty, *self._layout.views(vector, ("dW", "db"))
 
@@ -420,7 +419,7 @@ class MLP(Network):
         """Output for each row of X, (n, layer_sizes[-1]). Keeps nothing; may be called from several threads."""
         x = self._features(X)
         out = np.empty((len(x), self._layout.sizes[-1]), self._dtype)
-        tables = self._layout.tables(min(len(x), _PREDICT_ROWS))
+        tables = self._layout.tables(min(len(x), ROWS_TOGETHER))
         self._infer(x, tables, np.empty(tables.size, self._dtype), out.reshape(-1))
         return out
 
