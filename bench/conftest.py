@@ -1,25 +1,42 @@
-"""Prints, after the benchmarks, what they are for: ratios, with the error beside each."""
+"""Workers for the tests, and after the benchmarks the tables of ``python -m bench``."""
+
+import pytest
+
+from . import report
+
+
+@pytest.fixture(scope="session")
+def worker_of():
+    """The worker of a contestant, kept for the session."""
+    workers = {}
+
+    def find(contestant):
+        if contestant.name not in workers:
+            workers[contestant.name] = contestant.worker()
+        return workers[contestant.name]
+
+    yield find
+    for worker in workers.values():
+        worker.close()
+
+
+@pytest.fixture(scope="session")
+def peak_gflops():
+    from . import peak
+    from .contest import cores
+
+    return {"one": peak.gflops(1), "all": peak.gflops(cores())}
 
 
 def pytest_terminal_summary(terminalreporter, config):
     session = getattr(config, "_benchmarksession", None)
-    rows = [b for b in session.benchmarks if b.stats.rounds] if session else []
-    for b in rows:
-        if b.group == "startup":
-            seconds, error = b.extra_info["import_and_fit"], b.extra_info["error"]
-            name = b.extra_info["contestant"]
-            terminalreporter.write_line(f"import and first fit, {name}: {seconds:.2f} s, error {error:g}")
-    rows = [b for b in rows if b.group != "startup"]
-    for group in dict.fromkeys(b.group for b in rows):
-        times = {b.extra_info["contestant"]: b.stats.min / b.extra_info["epochs"] for b in rows if b.group == group}
-        errors = {b.extra_info["contestant"]: b.extra_info["error"] for b in rows if b.group == group}
-        terminalreporter.section(f"{group}: best time of an epoch")
-        columns = ("contestant", "ms", "error", "x numpy loop", "x scikit-learn")
-        terminalreporter.write_line("{:<14}{:>10}{:>10}{:>14}{:>16}".format(*columns))
-        for name, seconds in times.items():
-            ratios = [
-                f"{times[rival] / seconds:.1f}" if rival in times else "-" for rival in ("numpy loop", "scikit-learn")
-            ]
-            terminalreporter.write_line(
-                f"{name:<14}{seconds * 1e3:>10.3f}{errors[name]:>10.1e}{ratios[0]:>14}{ratios[1]:>16}"
-            )
+    benchmarks = [b for b in session.benchmarks if b.stats.rounds] if session else []
+    for part in dict.fromkeys(b.extra_info["part"] for b in benchmarks):
+        infos = [{**b.extra_info, "seconds": b.stats.min} for b in benchmarks if b.extra_info["part"] == part]
+        cases = {}
+        for info in infos:
+            case = cases.setdefault(info["case"]["name"], {**info["case"], "entries": []})
+            case["entries"].append({**info["entry"], "seconds": info["seconds"]})
+        terminalreporter.section(f"{part}: the best round")
+        for line in report.lines(part, {"peak": infos[0]["peak"], "cases": list(cases.values())}):
+            terminalreporter.write_line(line)

@@ -1,165 +1,263 @@
-"""What is timed: networks, data, and how each contestant trains them."""
+"""What is measured: networks, data, their arithmetic, and the float64 results that contestants must reproduce."""
 
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
 
-from fastmlp import MLP, reference
+from fastmlp import reference
+
+# A check trains two epochs of so much, with a lower learning rate: at the full one, a rounding that turns one relu on
+# grows in some dozen steps to a percent of everything, in every float32 library, and would hide true errors.
+_CHECK_ARITHMETIC = 2e10
+_CHECK_BATCHES = 8
+_CHECK_RATE = 0.1
+
+
+def initial_parameters(layer_sizes, dtype):
+    """One vector W0 (row-major), b0, W1, b1, ...: normal weights with variance 2 / fan_in, biases of 0."""
+    rng = np.random.default_rng(1)
+    parts = []
+    for fan_in, fan_out in pairwise(layer_sizes):
+        parts += [rng.standard_normal(fan_in * fan_out) * np.sqrt(2 / fan_in), np.zeros(fan_out)]
+    return np.concatenate(parts).astype(dtype)
+
+
+def _reference(case, learning_rate=0.0, **options):
+    """The NumPy class, in float64 from the case's start."""
+    layers = reference.layer_views(case.start(), case.layer_sizes)
+    return reference.MLP(case.layer_sizes, case.activation, case.output, learning_rate, *layers, **options)
+
+
+def relative_error(result, expected, origin=0.0):
+    """Distance of `result` from `expected`, by the distance that `expected` has gone from `origin`."""
+    distance = np.linalg.norm(np.asarray(result, np.float64) - expected)
+    return float(distance / np.linalg.norm(expected - origin))
 
 
 @dataclass(frozen=True)
-class Workload:
-    """A classification task that a network of these sizes can learn."""
+class Training:
+    """Epochs of training. The result that is checked: the parameters after two epochs in the order of the rows."""
 
     name: str
     layer_sizes: tuple[int, ...]
-    rows: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
+    activation: str
     output: str
+    batch_size: int
+    rows: int
+    optimizer: str
+    learning_rate: float = 1e-3
+    dtype: str = "float32"
+
+    @property
+    def description(self):
+        batch = f"{self.batch_size:,} of {self.rows:,} rows" if self.shuffled else f"all {self.rows:,} rows"
+        options = self.activation, self.output, batch, self.optimizer, self.dtype
+        return f"{'-'.join(map(str, self.layer_sizes))} {', '.join(options)}"
+
+    @property
+    def shuffled(self):
+        """The order of rows matters only where an epoch has several batches."""
+        return self.batch_size < self.rows
 
     def data(self):
-        """X (rows, features) float32 and y (rows,) classes: the sign of a product, or the nearest of some centres."""
+        """X (rows, features), y (rows,) classes or (rows, outputs) numbers; noise keeps y from being learnt whole."""
         rng = np.random.default_rng(0)
-        X = rng.standard_normal((self.rows, self.layer_sizes[0])).astype(np.float32)
-        if self.output == "sigmoid":
-            return X, (X[:, 0] * X[:, 1] > 0).astype(np.int64)
-        centres = rng.standard_normal((self.layer_sizes[-1], self.layer_sizes[0])).astype(np.float32)
-        y = rng.integers(0, len(centres), self.rows)
-        return 0.9 * X + 0.3 * centres[y], y
+        n_features, k = self.layer_sizes[0], self.layer_sizes[-1]
+        X = rng.standard_normal((self.rows, n_features)).astype(self.dtype)
+        if self.output == "linear":
+            y = np.sin(X @ rng.standard_normal((n_features, k)) / np.sqrt(n_features))
+            return X, (y + 0.1 * rng.standard_normal(y.shape)).astype(self.dtype)
+        classes = max(2, k)
+        y = np.argmax(X[:, :8] @ rng.standard_normal((min(8, n_features), classes)), axis=1)
+        noisy = rng.random(self.rows) < 0.2
+        y[noisy] = rng.integers(0, classes, noisy.sum())
+        y[:classes] = np.arange(classes)  # some libraries look at y to see what classes there are
+        return X, y
 
-    def fast(self, dtype=np.float32, **options):
-        return MLP(
-            self.layer_sizes,
-            output_activation=self.output,
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
-            weight_init="he",
-            dtype=dtype,
-            random_state=0,
-            **options,
-        )
+    def arithmetic(self):
+        """Floating-point operations in the products of an epoch: three for each layer, two for the first."""
+        products = 3 * sum(a * b for a, b in pairwise(self.layer_sizes)) - self.layer_sizes[0] * self.layer_sizes[1]
+        return 2 * products * self.rows
+
+    def start(self):
+        return initial_parameters(self.layer_sizes, self.dtype)
+
+    def checked(self):
+        """The same with a few batches, two at least where there are several, and the same last one that is not full."""
+        whole, rest = divmod(self.rows, self.batch_size)
+        affordable = int(_CHECK_ARITHMETIC / self.arithmetic() * self.rows / self.batch_size)
+        rows = min(whole, _CHECK_BATCHES, max(2, affordable)) * self.batch_size + rest
+        return replace(self, rows=rows, learning_rate=self.learning_rate * _CHECK_RATE)
+
+    def tiny(self):
+        """The same task in miniature, with a last batch that is not full where there are several."""
+        layer_sizes = tuple(min(size, 24) for size in self.layer_sizes)
+        batch_size = min(self.batch_size, 16)
+        rows = 5 * batch_size + 3 if self.shuffled else batch_size
+        return replace(self, layer_sizes=layer_sizes, batch_size=batch_size, rows=rows)
+
+    def reference(self):
+        return _reference(self, self.learning_rate, optimizer=self.optimizer)
+
+    def expected(self):
+        small = self.checked()
+        model = small.reference()
+        X, y = small.data()
+        model.fit(X.astype(np.float64), y, epochs=2, batch_size=small.batch_size)
+        return model.parameters
+
+    def error(self, result, expected):
+        """By the distance that the parameters have gone: who has not trained at all is off by 1."""
+        return relative_error(result, expected, self.start())
+
+    def bound(self):
+        return 1e-2 if self.dtype == "float32" else 1e-7
 
 
-WORKLOADS = (
-    Workload("guide", (2, 10, 10, 1), 800, 32, "sgd", 0.01, "sigmoid"),
-    Workload("images", (784, 256, 128, 10), 10_000, 128, "adam", 0.001, "softmax"),
+@dataclass(frozen=True)
+class Prediction:
+    """Outputs for some rows: NumPy array in, NumPy array out."""
+
+    layer_sizes: tuple[int, ...]
+    output: str
+    rows: int
+    activation: str = "relu"
+    dtype: str = "float32"
+
+    @property
+    def name(self):
+        return f"{'-'.join(map(str, self.layer_sizes))}, {self.rows} row{'s' * (self.rows > 1)}"
+
+    description = name
+
+    def data(self):
+        return np.random.default_rng(0).standard_normal((self.rows, self.layer_sizes[0])).astype(self.dtype)
+
+    def arithmetic(self):
+        return 2 * sum(a * b for a, b in pairwise(self.layer_sizes)) * self.rows
+
+    def start(self):
+        return initial_parameters(self.layer_sizes, self.dtype)
+
+    def tiny(self):
+        return replace(self, layer_sizes=tuple(min(s, 24) for s in self.layer_sizes), rows=min(self.rows, 37))
+
+    def expected(self):
+        return _reference(self).forward(self.data())
+
+    def error(self, result, expected):
+        return relative_error(result, expected)
+
+    def bound(self):
+        return 1e-5
+
+
+@dataclass(frozen=True)
+class Product:
+    """One of the three products of a dense layer, on one thread.
+
+    forward x @ W, gradient x.T @ delta, recursion delta @ W.T, with x (rows, fan_in), W (fan_in, fan_out).
+    """
+
+    product: str
+    rows: int
+    fan_in: int
+    fan_out: int
+    dtype: str = "float32"
+
+    @property
+    def name(self):
+        return f"{self.product} {self.rows} x {self.fan_in} x {self.fan_out}"
+
+    description = name
+
+    def data(self):
+        """A (m, k) and B (k, n), views of x, W and delta as a layer has them."""
+        rng = np.random.default_rng(0)
+        shapes = (self.rows, self.fan_in), (self.fan_in, self.fan_out), (self.rows, self.fan_out)
+        x, W, delta = (rng.standard_normal(shape).astype(self.dtype) for shape in shapes)
+        return {"forward": (x, W), "gradient": (x.T, delta), "recursion": (delta, W.T)}[self.product]
+
+    def arithmetic(self):
+        return 2 * self.rows * self.fan_in * self.fan_out
+
+    def tiny(self):
+        return replace(self, rows=min(self.rows, 19), fan_in=min(self.fan_in, 35), fan_out=min(self.fan_out, 33))
+
+    def expected(self):
+        A, B = self.data()
+        return A.astype(np.float64) @ B.astype(np.float64)
+
+    def error(self, result, expected):
+        return relative_error(result, expected)
+
+    def bound(self):
+        length = {"forward": self.fan_in, "gradient": self.rows, "recursion": self.fan_out}[self.product]
+        return 4 * length**0.5 * float(np.finfo(self.dtype).eps)
+
+
+TRAINING = (
+    Training("guide", (2, 10, 10, 1), "relu", "sigmoid", 32, 800, "sgd", 0.01),
+    Training("chains", (4, 32, 16, 4), "tanh", "linear", 10_000, 10_000, "adam"),
+    Training("surrogate", (4, 64, 64, 64, 1), "relu", "linear", 1024, 8192, "adam"),
+    Training("tabular", (54, 128, 128, 7), "relu", "softmax", 256, 20_000, "adam"),
+    Training("images", (784, 256, 128, 10), "relu", "softmax", 128, 10_000, "adam"),
+    Training("wide", (1024, 2048, 2048, 10), "relu", "softmax", 512, 4096, "adam"),
 )
 
+# What nobody tuned for: odd sizes, other activations, optimisers, batches, depths and float64.
+NEIGHBOURS = (
+    Training("odd", (37, 101, 67, 3), "relu", "softmax", 100, 5000, "momentum", 0.01),
+    Training("deep", (20, 50, 50, 50, 50, 1), "sigmoid", "sigmoid", 64, 4000, "sgd", 0.01),
+    Training("gelu", (100, 200, 200, 10), "gelu", "softmax", 256, 8192, "adam"),
+    Training("batches of 8", (30, 100, 5), "tanh", "softmax", 8, 2000, "adam"),
+    Training("regression", (12, 300, 300, 3), "tanh", "linear", 500, 10_000, "momentum", 0.01),
+    Training("float64", (54, 128, 128, 7), "relu", "softmax", 256, 20_000, "adam", dtype="float64"),
+)
 
-@dataclass
-class Contestant:
-    """A network that has trained two epochs; `run` does `epochs` more. `error` must not exceed `bound`."""
-
-    run: Callable[[], object]
-    error: float
-    bound: float
-    epochs: int = 1
-
-
-def _reference(workload):
-    start = workload.fast(np.float64)
-    return reference.MLP(
-        list(workload.layer_sizes),
-        output_activation=workload.output,
-        learning_rate=workload.learning_rate,
-        optimizer=workload.optimizer,
-        weights=start.weights,
-        biases=start.biases,
+PREDICTION = tuple(
+    Prediction(layer_sizes, output, rows)
+    for rows in (1, 4096)
+    for layer_sizes, output in (
+        ((2, 10, 10, 1), "sigmoid"),
+        ((54, 128, 128, 7), "softmax"),
+        ((784, 256, 128, 10), "softmax"),
     )
+)
 
-
-def _parameters(model):
-    return np.concatenate([np.r_[w.ravel(), b.ravel()] for w, b in zip(model.weights, model.biases, strict=True)])
-
-
-def _error(parameters, workload):
-    """Relative distance of `parameters` from the reference's after two epochs in the order of the rows."""
-    X, y = workload.data()
-    model = _reference(workload)
-    model.fit(X.astype(np.float64), y, epochs=2, batch_size=workload.batch_size)
-    expected = _parameters(model)
-    return float(np.linalg.norm(parameters - expected) / np.linalg.norm(expected))
-
-
-def _python_loop(model, workload, X):
-    """The guide's own loop: forward, backward, update_parameters for every batch."""
-    targets = workload.data()[1].reshape(-1, 1)
-    targets = targets if workload.output == "sigmoid" else targets.ravel()
-
-    def run():
-        for start in range(0, workload.rows, workload.batch_size):
-            batch = slice(start, start + workload.batch_size)
-            output = model.forward(X[batch])
-            model.update_parameters(*model.backward(X[batch], targets[batch], output))
-
-    run()
-    run()
-    return run
-
-
-def numpy_loop(workload):
-    """The NumPy reference of the tests, float64."""
-    model = _reference(workload)
-    run = _python_loop(model, workload, workload.data()[0].astype(np.float64))
-    return Contestant(run, _error(_parameters(model), workload), 1e-10)
-
-
-def fastmlp_loop(workload):
-    model = workload.fast()
-    run = _python_loop(model, workload, workload.data()[0])
-    return Contestant(run, _error(_parameters(model), workload), 1e-2)
-
-
-def fastmlp_fit(workload):
-    X, y = workload.data()
-    model = workload.fast()
-    model.fit(X, y, epochs=2, batch_size=workload.batch_size, shuffle=False)
-    error = _error(_parameters(model), workload)
-    epochs = 20 if workload.rows < 2000 else 1  # as a user would: many short epochs in a call
-    return Contestant(lambda: model.fit(X, y, epochs=epochs, batch_size=workload.batch_size), error, 1e-2, epochs)
-
-
-def scikit_learn(workload):
-    """MLPClassifier from the same weights, with the same batches and precision."""
-    X, y = workload.data()
-    model = MLPClassifier(
-        workload.layer_sizes[1:-1],
-        solver=workload.optimizer,
-        alpha=0.0,
-        batch_size=workload.batch_size,
-        learning_rate_init=workload.learning_rate,
-        momentum=0.0,
-        max_iter=1,
-        warm_start=True,
-        shuffle=False,
+PRODUCTS = tuple(
+    Product(product, *shape)
+    for shape in (
+        (1, 54, 128),
+        (1, 784, 256),
+        (32, 10, 1),
+        (32, 10, 10),
+        (256, 128, 10),
+        (64, 64, 64),
+        (97, 201, 303),
+        (128, 784, 256),
+        (256, 128, 128),
+        (256, 54, 128),
+        (1024, 64, 64),
+        (512, 1024, 2048),
+        (512, 2048, 2048),
     )
+    for product in ("forward", "gradient", "recursion")
+)
 
-    def run():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # one epoch at a time is what is wanted
-            model.fit(X, y)
-
-    run()
-    start = workload.fast()
-    for mine, its in zip([*start.weights, *start.biases], [*model.coefs_, *model.intercepts_], strict=True):
-        its[...] = mine.reshape(its.shape)
-    model.max_iter = 2
-    run()
-    parameters = [np.r_[w.ravel(), b] for w, b in zip(model.coefs_, model.intercepts_, strict=True)]
-    error = _error(np.concatenate(parameters), workload)
-    model.set_params(max_iter=1, shuffle=True)
-    return Contestant(run, error, 1e-2)
+_BASE = Training("growth", (64, 128, 128, 10), "relu", "softmax", 256, 4096, "adam")
 
 
-CONTESTANTS = {
-    "numpy loop": numpy_loop,
-    "scikit-learn": scikit_learn,
-    "fastmlp loop": fastmlp_loop,
-    "fastmlp fit": fastmlp_fit,
+def _hidden(*sizes):
+    return replace(_BASE, layer_sizes=(_BASE.layer_sizes[0], *sizes, _BASE.layer_sizes[-1]))
+
+
+# What is varied: value on the axis -> workload. The cores, which belong to the workers, are varied for the last one.
+GROWTH = {
+    "rows": {rows: replace(_BASE, rows=rows) for rows in (256, 1024, 4096, 16_384, 65_536)},
+    "width": {width: _hidden(width, width) for width in (8, 32, 128, 512, 1024)},
+    "depth": {depth: _hidden(*[128] * depth) for depth in (1, 2, 4, 8)},
+    "batch": {batch: replace(_BASE, batch_size=batch) for batch in (16, 64, 256, 1024, 4096)},
 }
+CORES_WORKLOAD = _hidden(512, 512)

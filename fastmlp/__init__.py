@@ -12,6 +12,7 @@ _HOMES = {
     "MLP": "mlp",
     "History": "fitting",
     "load": "persistence",
+    "warmup": "_warmup",
     "SGD": "optimizers",
     "Momentum": "optimizers",
     "Nesterov": "optimizers",

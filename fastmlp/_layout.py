@@ -10,9 +10,8 @@ from . import _validation as validation
 from .kernels import activations, backprop
 
 Array = NDArray[Any]
+Place = tuple[int, tuple[int, int]]  # where an array starts in a vector, and its shape
 _ALIGNMENT = 16  # numbers; blocks start at a cache line where the workspace does
-# Rows that go through all layers together in prediction: enough to reuse the weights, few enough for the caches.
-ROWS_TOGETHER = 128
 WIDTH, Z, A = range(3)  # positions in an entry of `Tables.places`
 
 
@@ -60,8 +59,8 @@ class Tables(NamedTuple):
 
     def block(self, workspace: Array, layer: int, kind: int) -> Array:
         """A layer's Z or A (`kind`) in a workspace, (rows, width)."""
-        start, width = self.places[layer][kind], self.places[layer][WIDTH]
-        return workspace[start : start + self.rows * width].reshape(self.rows, width)
+        place = self.places[layer]
+        return np.ndarray((self.rows, place[WIDTH]), workspace.dtype, workspace, place[kind] * workspace.itemsize)
 
 
 class Layout:
@@ -83,17 +82,16 @@ class Layout:
             self.offsets.append((end, end + fan_in * fan_out))
             end += (fan_in + 1) * fan_out
         self.n_parameters = end
-        shapes = zip(self.sizes[:-1], self.sizes[1:], strict=True)
-        self._slices = [
-            (slice(w, b), (fan_in, fan_out), slice(b, b + fan_out), (1, fan_out))
-            for (w, b), (fan_in, fan_out) in zip(self.offsets, shapes, strict=True)
-        ]
+        shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        self._weights: list[Place] = [(w, shape) for (w, _), shape in zip(self.offsets, shapes, strict=True)]
+        self._biases: list[Place] = [(b, (1, k)) for (_, b), (_, k) in zip(self.offsets, shapes, strict=True)]
         self._tables: dict[tuple[int, bool], Tables] = {}
 
     def views(self, vector: Array, names: tuple[str, str] = ("weights", "biases")) -> tuple[Views, Views]:
         """Views of each W, (fan_in, fan_out), and of each b, (1, fan_out), in a flat vector."""
-        weights = [vector[w].reshape(shape) for w, shape, _, _ in self._slices]
-        biases = [vector[b].reshape(shape) for _, _, b, shape in self._slices]
+        dtype, size = vector.dtype, vector.itemsize
+        weights = [np.ndarray(shape, dtype, vector, start * size) for start, shape in self._weights]
+        biases = [np.ndarray(shape, dtype, vector, start * size) for start, shape in self._biases]
         return Views(weights, vector, names[0], self), Views(biases, vector, names[1], self)
 
     def tables(self, rows: int, keep_z: bool = False) -> Tables:
@@ -123,7 +121,7 @@ class Layout:
 
         layers = np.zeros((self.n_layers, backprop.N_COLUMNS), np.int64)
         blocks = np.zeros(backprop.N_BLOCKS, np.int64)
-        blocks[backprop.ONE], blocks[backprop.ZERO] = block(1), block(max(self.sizes))
+        blocks[backprop.ZEROS] = block(max(self.sizes))
         source = block(rows * self.sizes[0])
         for l, row in enumerate(layers):
             fan_out, code = self.sizes[l + 1], self.codes[l]

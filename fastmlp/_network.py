@@ -60,7 +60,9 @@ class Network:
         codes.append(activations.CODES.get(output_activation, activations.SOFTMAX))
         self._layout = Layout(layer_sizes, codes)
         self._loss_codes = losses.resolve(loss, output_activation)
+        self._target_range = validation.target_range(loss, output_activation, dtype)
         self._empty = np.empty(0, dtype)  # for the arguments of kernels that a call does not have
+        self._no_output = np.empty((0, 0), dtype)
         self._settings_of: tuple[float, float] | None = None
         self._shuffle_state: Array | None = None  # drawn when first needed: constructing draws only weights
         self._parameters = aligned_empty(self._layout.n_parameters, dtype)
@@ -96,6 +98,8 @@ class Network:
 
     def _reset_optimizer(self) -> None:
         self._updates = np.zeros(1, np.int64)
+        self._optimizer_code = optimizer_kernels.CODES[self._optimizer.kernel]
+        self._constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, self._dtype)  # scratch of `_update`
         n_slots = optimizer_kernels.N_SLOTS[self._optimizer.kernel]
         self._slots = np.zeros(n_slots * self._layout.n_parameters, self._dtype)
 
@@ -134,41 +138,38 @@ class Network:
                 self._shuffle_state = (self._rng or np.random).randint(1, 2**32, 4, dtype=np.int64)
         return self._shuffle_state
 
-    def _infer(self, x: Array, tables: Tables, ws: Array, out: Array, y: Array | None = None) -> float:
-        """Runs the network, as many rows at a time as the tables are for; the sum of losses if there are targets."""
-        y = self._empty if y is None else y
-        total = backprop.infer(
-            x.reshape(-1), y, self._parameters, tables.layers, tables.blocks, ws, tables.rows, *self._loss_codes, out
-        )
+    def _infer(self, x: Array, tables: Tables, ws: Array, out: Array) -> None:
+        """Runs the network, as many rows at a time as the tables are for."""
+        if not backprop.infer(x, self._parameters, tables.layers, tables.blocks, ws, tables.rows, out):
+            validation.scan("X", x)
+
+    def _total_loss(self, x: Array, y: Array, tables: Tables, ws: Array) -> float:
+        """The sum of the rows' losses."""
+        layers, blocks, rows = tables.layers, tables.blocks, tables.rows
+        total = float(backprop.total_loss(x, y, self._parameters, layers, blocks, ws, rows, *self._loss_codes))
         if total != total:
             validation.scan("X", x)
-        return float(total)
+        return total
 
     def _gradient(
-        self,
-        tables: Tables,
-        ws: Array,
-        y: Array,
-        output: Array,
-        output_gradient: Array,
-        dx: Array,
-    ) -> Array:
-        """The gradient, one vector, after `_infer` has left all rows in `ws`; an empty array: there is none."""
-        alpha = self._settings()[-1]
+        self, tables: Tables, ws: Array, y: Array, output: Array, output_gradient: Array, dx: Array
+    ) -> Array | None:
+        """The gradient, one vector, after `_infer` has left all rows in `ws`; None if targets are out of range.
+
+        An empty array stands for one that there is not.
+        """
         vector = np.empty(self._layout.n_parameters, self._dtype)
-        backprop.backward(
-            tables.rows, y, output, output_gradient, self._parameters, np.empty_like(vector), tables.layers,
-            tables.blocks, ws, *self._loss_codes, alpha, vector, dx,
+        done = backprop.backward(
+            tables.rows, y, output, output_gradient, self._parameters, tables.layers, tables.blocks, ws,
+            *self._loss_codes, *self._target_range, self._penalty(), vector, dx,
         )  # fmt: skip
-        return vector
+        return vector if done else None
 
     def _update(self, gradient: Array) -> int:
         """One update by the optimiser; 0, or what `kernels.training.apply_update` says was not finite."""
-        constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, self._dtype)
-        code = optimizer_kernels.CODES[self._optimizer.kernel]
         failure = training.apply_update(
-            self._parameters, gradient, self._slots, self._layout.tables(1).layers, self._updates, code,
-            self._settings(), constants,
+            self._parameters, gradient, self._slots, self._layout.tables(1).layers, self._updates,
+            self._optimizer_code, self._settings(), self._constants,
         )  # fmt: skip
         return int(failure)
 
@@ -180,6 +181,11 @@ class Network:
             self._settings_array = np.array(self._optimizer.settings(rate, alpha))
             self._settings_of = self.learning_rate, self.alpha
         return self._settings_array
+
+    def _penalty(self) -> float:
+        """alpha, checked: it may have changed since the last call."""
+        self._settings()
+        return float(self.alpha)
 
     # --- copies ---------------------------------------------------------------------------------------------------
 

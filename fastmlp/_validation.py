@@ -171,6 +171,11 @@ def _as_kernel_array(array: Array, dtype: Any) -> Array:
 
 def features(name: str, value: Any, n_features: int, dtype: Any, *, scan: bool = True) -> Array:
     """X as (n, n_features) in C order of `dtype`, finite if `scan` (else the caller's kernel looks)."""
+    ready = type(value) is np.ndarray and value.dtype == dtype and value.ndim == 2 and value.flags.carray
+    if ready and value.shape[1] == n_features and value.shape[0] > 0:  # quickly: a prediction takes a microsecond
+        if scan:
+            _scan(name, value)
+        return value
     array = numeric(name, value)
     if array.ndim != 2:
         hint = f"; for a single row pass {name}.reshape(1, -1)" if array.ndim == 1 else ""
@@ -199,9 +204,12 @@ def like(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def targets(
-    name: str, value: Any, n_rows: int, k: int, output: str, loss: str, dtype: Any, rows_of: str = "X"
-) -> Array:
+    name: str, value: Any, n_rows: int, k: int, output: str, loss: str, dtype: Any, rows_of: str = "X",
+    *, look: bool = True,
+) -> Array:  # fmt: skip
     """y as a flat vector: n_rows * k numbers, or n_rows class indices where the output is a softmax.
+
+    With `look` False the caller's kernel looks whether the numbers suit the loss, except after a softmax.
 
     Raises
     ------
@@ -209,20 +217,24 @@ def targets(
         Wrong length or shape, not finite, class indices out of range, or targets that the loss has no value for.
     """
     array = numeric(name, value)
+    shape = array.shape
+    if shape == (n_rows, k) or (shape == (n_rows,) and (k == 1 or output == "softmax")):
+        if shape == (n_rows,) and output == "softmax":
+            return _class_indices(name, array, k, dtype)
+        array = _as_kernel_array(array, dtype)
+        if look or output == "softmax":
+            _check_range(name, array, output, loss, dtype)
+        return array.reshape(-1)
     shapes = f"({n_rows}, {k})" + (f" or ({n_rows},)" if k == 1 or output == "softmax" else "")
-    if array.ndim == 0 or array.size == 0:
-        raise ValueError(f"{name} must have shape {shapes}, got {array.shape}")
-    if len(array) != n_rows:
-        raise ValueError(
-            f"{name} must have an entry for each of the {n_rows} rows of {rows_of}, got shape {array.shape}"
-        )
-    if array.ndim == 1 and output == "softmax":
-        return _class_indices(name, array, k, dtype)
-    if array.shape != (n_rows, k) and not (array.ndim == 1 and k == 1):
-        hint = f"; class indices go in as a 1-D array: {name}.ravel()" if array.shape == (n_rows, 1) else ""
-        raise ValueError(f"{name} must have shape {shapes}, got {array.shape}{hint}")
-    array = _as_kernel_array(array, dtype)
-    low, high = _target_range(loss, output, dtype)
+    if array.ndim > 0 and array.size > 0 and len(array) != n_rows:
+        raise ValueError(f"{name} must have an entry for each of the {n_rows} rows of {rows_of}, got shape {shape}")
+    hint = f"; class indices go in as a 1-D array: {name}.ravel()" if shape == (n_rows, 1) else ""
+    raise ValueError(f"{name} must have shape {shapes}, got {shape}{hint}")
+
+
+def _check_range(name: str, array: Array, output: str, loss: str, dtype: Any) -> None:
+    """ValueError that says where, if a target is one that the loss has no value for."""
+    low, high = target_range(loss, output, dtype)
     flat = array.reshape(-1)
     if not (np.minimum.reduce(flat) >= low and np.maximum.reduce(flat) <= high):  # false for NaN, too
         _scan(name, array)
@@ -239,13 +251,12 @@ def targets(
                 f"{name} must be one-hot or probabilities, rows that sum to 1;"
                 f" {name}[{wrong[0]}] sums to {sums[wrong[0]]:g}"
             )
-    return flat
 
 
 _LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float32, np.float64)}
 
 
-def _target_range(loss: str, output: str, dtype: Any) -> tuple[float, float]:
+def target_range(loss: str, output: str, dtype: Any) -> tuple[float, float]:
     """The least and the largest target that a loss has a value for."""
     largest = _LARGEST[dtype]
     if loss == "binary_cross_entropy" or (loss == "cross_entropy" and output == "softmax"):

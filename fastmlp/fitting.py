@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validation as validation
-from ._layout import ROWS_TOGETHER, aligned_empty
+from ._layout import aligned_empty
 from .kernels import JIT, team, training
 from .kernels import optimizers as optimizer_kernels
+from .kernels.backprop import ROWS_TOGETHER
 
 if TYPE_CHECKING:
     from .mlp import MLP
@@ -90,7 +91,7 @@ def mean_loss(mlp: "MLP", x: Array, y: Array) -> float:
     """Mean over rows of the objective without the L2 penalty."""
     tables = mlp._layout.tables(min(len(x), ROWS_TOGETHER))
     workspace = aligned_empty(tables.size, mlp.dtype)
-    return mlp._infer(x, tables, workspace, workspace[:0], y) / len(x)
+    return mlp._total_loss(x, y, tables, workspace) / len(x)
 
 
 class _Trainer:
@@ -103,7 +104,7 @@ class _Trainer:
         self.tables = mlp._layout.tables(rows)
         self.workspace = aligned_empty(self.tables.size, mlp.dtype)
         n = mlp._layout.n_parameters
-        self.transposed, self.gradient = aligned_empty(n, mlp.dtype), aligned_empty(n, mlp.dtype)
+        self.gradient = aligned_empty(n, mlp.dtype)
         self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, mlp.dtype)
         self.order = np.arange(len(self.x))
         self.choices = np.zeros(training.N_CHOICES, np.int64)
@@ -143,7 +144,7 @@ class _Trainer:
         mlp = self.mlp
         shared = np.zeros(team.SHARED_SIZE, np.int64)
         arguments: tuple[Any, ...] = (
-            np.array([first, last]), self.x.reshape(-1), self.y, self.order, mlp._parameters, self.transposed,
+            np.array([first, last]), self.x.reshape(-1), self.y, self.order, mlp._parameters,
             self.gradient, mlp._slots, self.tables.layers, self.tables.blocks, self.workspace, self.choices,
             mlp._settings(), mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
         )  # fmt: skip

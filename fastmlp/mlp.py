@@ -8,10 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _validation as validation
 from . import fitting, persistence
-from ._layout import ROWS_TOGETHER, A, Views, Z, aligned_empty
+from ._layout import A, Views, Z, aligned_empty
 from ._network import ForwardPass, Network
 from .initializers import INITIALIZERS, Initializer
 from .kernels import activations, losses
+from .kernels.backprop import ROWS_TOGETHER
 from .optimizers import Optimizer, resolve
 
 Array = NDArray[Any]
@@ -145,7 +146,7 @@ class MLP(Network):
             if z.ndim == 0:
                 raise ValueError(f"x must have rows for softmax to run over, got the number {x!r}")
             rows = z.size // max(1, z.shape[-1])
-            ws = np.concatenate([z.reshape(-1), np.empty(z.size + rows, z.dtype)])
+            ws = np.concatenate([z.reshape(-1), np.empty(z.size, z.dtype)])
             activations.apply_softmax(rows, z.shape[-1], ws)
             return ws[: z.size].reshape(z.shape)
         activations.apply(code, z.reshape(-1))
@@ -185,7 +186,7 @@ class MLP(Network):
         x = self._features(X)
         tables = self._layout.tables(len(x), keep_z=True)
         ws = np.empty(tables.size, self._dtype)
-        self._infer(x, tables, ws, self._empty)
+        self._infer(x, tables, ws, self._no_output)
         self._forward = ForwardPass(x, ws, tables)
         return self._forward.output
 
@@ -241,26 +242,29 @@ class MLP(Network):
         if f is None:
             raise RuntimeError("backward needs the values of a forward pass: call forward(X) first")
         n, k = len(f.x), self._layout.sizes[-1]
-        shape = validation.numeric("X", X).shape
+        shape = X.shape if isinstance(X, np.ndarray) else validation.numeric("X", X).shape
         if shape != f.x.shape:
             raise ValueError(f"X must be what forward was given, of shape {f.x.shape}; got shape {shape}")
         if (y is None) == (output_gradient is None):
             raise ValueError("backward wants either y or output_gradient")
-        kept = a = f.output.reshape(-1)
+        kept = a = f.output
         if output is not None and output is not f.output:
             given_output = validation.like("output", output, (n, k), self._dtype)
             validation.scan("output", given_output)
-            kept, a = a.copy(), given_output.reshape(-1)
+            kept, a = a.copy(), given_output
         targets, given = self._empty, self._empty
         if y is not None:
-            targets = self._targets("y", y, n)
+            targets = self._targets("y", y, n, look=False)
         else:
             given = validation.like("output_gradient", output_gradient, (n, k), self._dtype).reshape(-1)
             validation.scan("output_gradient", given.reshape(n, k))
         dx = np.empty(f.x.size, self._dtype) if return_input_gradient else self._empty
         vector = self._gradient(f.tables, f.ws, targets, a, given, dx)
+        if vector is None:
+            self._targets("y", y, n)  # raises: says what the kernel has seen, and where
+        assert vector is not None
         if kept is not a:  # the kernel has put what it was given in the place of the output
-            f.output.reshape(-1)[:] = kept
+            f.output[:] = kept
         dW, db = self._layout.views(vector, ("dW", "db"))
         return (dW, db, dx.reshape(f.x.shape)) if return_input_gradient else (dW, db)
 
@@ -340,8 +344,9 @@ class MLP(Network):
         targets = self._targets("y", y, n)
         tables = self._layout.tables(n)
         ws, empty = np.empty(tables.size, self._dtype), self._empty
-        loss = self._infer(x, tables, ws, empty, targets) / n
-        vector = self._gradient(tables, ws, targets, tables.block(ws, -1, A).reshape(-1), empty, empty)
+        loss = self._total_loss(x, targets, tables, ws) / n
+        vector = self._gradient(tables, ws, targets, tables.block(ws, -1, A), empty, empty)
+        assert vector is not None  # the targets have been checked
         penalty = self.alpha / 2 * sum(float(np.vdot(w, w)) for w in self._weights)
         return loss + penalty, *self._layout.views(vector, ("dW", "db"))
 
@@ -418,9 +423,10 @@ class MLP(Network):
     def predict(self, X: ArrayLike) -> Array:
         """Output for each row of X, (n, layer_sizes[-1]). Keeps nothing; may be called from several threads."""
         x = self._features(X)
-        out = np.empty((len(x), self._layout.sizes[-1]), self._dtype)
-        tables = self._layout.tables(min(len(x), ROWS_TOGETHER))
-        self._infer(x, tables, np.empty(tables.size, self._dtype), out.reshape(-1))
+        n, dtype = x.shape[0], self._dtype
+        out = np.empty((n, self._layout.sizes[-1]), dtype)
+        tables = self._layout.tables(min(n, ROWS_TOGETHER))
+        self._infer(x, tables, np.empty(tables.size, dtype), out)
         return out
 
     def predict_classes(self, X: ArrayLike) -> Array:
@@ -440,10 +446,10 @@ class MLP(Network):
         -------
         tuple
             Pass it on whole, between x and out: ``infer(x, *arguments, out)``. x, (n * layer_sizes[0],), and out,
-            (n * layer_sizes[-1],), are 1-D, C-ordered and of the network's dtype; `infer` returns NaN if a number of x
-            is not finite, else 0. The tuple's types are the same for every network of one dtype, so that compiled code
-            serves them all. It holds `parameters` itself, so that training shows at once, and a workspace of its own:
-            get one for each thread.
+            (n * layer_sizes[-1],), are 1-D, C-ordered and of the network's dtype; `infer` returns False if a number of
+            x is not finite, else True. The tuple's types are the same for every network of one dtype, so that compiled
+            code serves them all. It holds `parameters` itself, so that training shows at once, and a workspace of its
+            own: get one for each thread.
 
         Raises
         ------
@@ -470,14 +476,14 @@ class MLP(Network):
         tables = self._layout.tables(rows)
         workspace = aligned_empty(tables.size, self._dtype)
         layers, blocks = tables.layers.copy(), tables.blocks.copy()
-        return self._empty, self._parameters, layers, blocks, workspace, rows, *self._loss_codes
+        return self._parameters, layers, blocks, workspace, rows
 
     def _features(self, X: ArrayLike, name: str = "X", scan: bool = False) -> Array:
         return validation.features(name, X, self._layout.sizes[0], self._dtype, scan=scan)
 
-    def _targets(self, name: str, y: ArrayLike, n: int, rows_of: str = "X") -> Array:
-        k = self._layout.sizes[-1]
-        return validation.targets(name, y, n, k, self._output_activation, self._loss, self._dtype, rows_of)
+    def _targets(self, name: str, y: ArrayLike | None, n: int, rows_of: str = "X", look: bool = True) -> Array:
+        k, output = self._layout.sizes[-1], self._output_activation
+        return validation.targets(name, y, n, k, output, self._loss, self._dtype, rows_of, look=look)
 
     # --- copies and files -----------------------------------------------------------------------------------------
 

@@ -8,8 +8,10 @@ training lets a overwrite z (`keeps_z` is False), and memory carries one array l
 from typing import NamedTuple
 
 from ._jit import kernel, part
-from .elementary import exp, expm1, log1p, normal_cdf, sigmoid, softplus, tanh
-from .simd import fma, pointwise, where
+from .elementary import exp, expm1, normal_cdf, sigmoid, softplus, tanh
+from .pointwise import pointwise
+from .simd import fma, span, where
+from .softmax import softmax
 
 _LEAK = 0.01
 # Klambauer et al. 2017: with these two numbers mean 0 and variance 1 are a fixed point of a layer.
@@ -139,91 +141,37 @@ SOFTMAX = len(TABLE)
 
 _forward = pointwise([row.forward for row in TABLE], inputs=(0,), outputs=(1,))
 _backward = pointwise([row.backward for row in TABLE], inputs=(0, 1, 2), outputs=(0,))
-_exp = pointwise([exp], inputs=(0,), outputs=(1,))
-_log1p = pointwise([log1p], inputs=(0,), outputs=(1,))
-copy = pointwise([linear], inputs=(0,), outputs=(1,))  # copy(0, n, (source, target), offsets)
+copy = pointwise([linear], inputs=(0,), outputs=(1,))  # copy(0, rows, n, pitch, (source, target))
 
 
 @part
-def activate(code, n, ws, z, a):
-    """``a = f(z)`` for n numbers; z and a are positions in the array `ws` and may be the same."""
-    _forward(code, n, (ws, ws), (z, a))
+def activate(code, n, z, a):
+    """``a = f(z)`` for the n numbers of two spans, which may be the same."""
+    _forward(code, 1, n, n, (z, a))
 
 
 @part
-def activate_backward(code, n, ws, delta, z, a):
-    """``delta *= f'(z)`` for n numbers; delta, z and a are positions in the array `ws`."""
-    _backward(code, n, (ws, ws, ws), (delta, z, a))
-
-
-@part
-def softmax(rows, k, ws, z, log_a, a, scratch):
-    """``a = exp(z) / sum(exp(z))`` and its logarithm, for `rows` rows of k scores.
-
-    `z`, `log_a`, `a` (rows x k each; log_a may be z) and `scratch` (rows) are positions in the array `ws`. The largest
-    score of a row gets ``log a = -log1p(sum of the others)``, which keeps its digits where a is nearly 1.
-    """
-    for r in range(rows):
-        largest = ws[z + r * k]
-        for i in range(r * k, r * k + k):
-            largest = max(largest, ws[z + i])
-        for i in range(r * k, r * k + k):
-            ws[log_a + i] = ws[z + i] - largest
-    _exp(0, rows * k, (ws, ws), (log_a, a))
-    for r in range(rows):
-        rest, top = ws.dtype.type(0), -1
-        for i in range(r * k, r * k + k):
-            if top < 0 and ws[log_a + i] == 0:
-                top = i
-            else:
-                rest += ws[a + i]
-        ws[scratch + r] = rest
-        scale = 1 / (1 + rest)
-        for i in range(r * k, r * k + k):
-            ws[a + i] *= scale
-    _log1p(0, rows, (ws, ws), (scratch, scratch))
-    for r in range(rows):
-        log_sum, top = ws[scratch + r], -1
-        for i in range(r * k, r * k + k):
-            if top < 0 and ws[log_a + i] == 0:
-                top = i
-            ws[log_a + i] -= log_sum
-
-
-@part
-def softmax_backward(rows, k, ws, a, g):
-    """``g = dL/dz`` in place of ``g = dL/d log a``: ``g - a * sum(g)``, row by row.
-
-    The numbers of a row of dL/dz sum to zero, which gives the one of the largest output where its own formula cancels.
-    """
-    for r in range(rows):
-        total, top = ws.dtype.type(0), r * k
-        for i in range(r * k, r * k + k):
-            total += ws[g + i]
-            if ws[a + i] > ws[a + top]:
-                top = i
-        rest = ws.dtype.type(0)
-        for i in range(r * k, r * k + k):
-            if i != top:
-                ws[g + i] -= ws[a + i] * total
-                rest += ws[g + i]
-        ws[g + top] = -rest
+def activate_backward(code, n, delta, z, a):
+    """``delta *= f'(z)`` for the n numbers of three spans."""
+    _backward(code, 1, n, n, (delta, z, a))
 
 
 @kernel
 def apply(code, ws):
     """``a = f(z)`` in place for a vector; `code` is any but SOFTMAX."""
-    activate(code, ws.size, ws, 0, 0)
+    z = span(ws, 0, ws.size)
+    activate(code, ws.size, z, z)
 
 
 @kernel
 def apply_backward(code, ws):
     """``delta *= f'(z)``, where `ws` holds as many numbers of delta, then of z, then of a = f(z)."""
     n = ws.size // 3
-    activate_backward(code, n, ws, 0, n, 2 * n)
+    activate_backward(code, n, span(ws, 0, n), span(ws, n, n), span(ws, 2 * n, n))
 
 
 @kernel
 def apply_softmax(rows, k, ws):
-    """Softmax of `rows` rows of k scores in place; `ws` holds them, as much scratch, and a number for each row."""
-    softmax(rows, k, ws, 0, rows * k, 0, 2 * rows * k)
+    """Softmax of `rows` rows of k scores in place; `ws` holds them, and as much scratch."""
+    n = rows * k
+    softmax(rows, k, (span(ws, 0, n), span(ws, n, n), span(ws, 0, n)))

@@ -9,109 +9,120 @@ workspace `ws`. `blocks` holds the positions of what a network has once. The cal
 import math
 
 from ._jit import inlined, kernel
-from .activations import SOFTMAX, activate, activate_backward, copy, softmax, softmax_backward
+from .activations import SOFTMAX, activate, activate_backward, copy
 from .dense import dense, dense_bias_gradient, dense_input_gradient, dense_weight_gradient
 from .losses import losses_and_delta
-from .simd import absolute, pointwise
-from .transpose import transpose
+from .pointwise import pointwise
+from .simd import absolute, advance, span
+from .softmax import softmax, softmax_backward
 
 # Columns of `layers`. Z may equal A where the activation's backward does not need z (see activations.py).
 FAN_IN, FAN_OUT, ACTIVATION, W, B, INPUT, Z, A, DELTA = range(9)
 N_COLUMNS = 9
 
-# Positions in `blocks`: a 1; a row of zeros as long as the widest layer; (rows, outputs) of targets, and of scratch;
-# one loss for each row.
-ONE, ZERO, TARGET, VALUE, ROW_LOSS = range(5)
-N_BLOCKS = 5
+# Positions in `blocks`: a row of zeros as long as the widest layer; (rows, outputs) of targets, and of scratch; one
+# loss for each row.
+ZEROS, TARGET, VALUE, ROW_LOSS = range(4)
+N_BLOCKS = 4
 
-# copy_finite(0, n, (source, target), offsets) -> non-zero if a number is infinite or NaN
+# Rows that go through all layers together: enough to reuse the weights, few enough to stay in the caches.
+ROWS_TOGETHER = 128
+
+# copy_finite(0, rows, n, pitch, (source, target)) -> non-zero if a number is infinite or NaN
 copy_finite = pointwise([lambda x: (x, ~(absolute(x) < math.inf))], inputs=(0,), outputs=(1,))
+# outside(0, rows, n, pitch, (span,), (low, high)) -> non-zero if a number is not in the closed interval
+outside = pointwise([lambda h, x: ~((x >= h[0]) & (x <= h[1]))], inputs=(0,), outputs=(), n_scalars=2)
 
 
 @inlined
-def set_constants(layers, blocks, ws):
-    """Fills the ONE and ZERO blocks of a new workspace."""
-    ws[blocks[ONE]] = 1
+def block(l, column, first, rows, layers, ws):
+    """The span of `rows` rows from row `first` of a layer's INPUT, Z, A or DELTA."""
+    width = layers[l, FAN_IN] if column == INPUT else layers[l, FAN_OUT]
+    return span(ws, layers[l, column] + first * width, rows * width)
+
+
+@inlined
+def weights(l, layers, params):
+    """The spans of a layer's W and b (of the parameters, or of the gradient)."""
+    fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
+    return span(params, layers[l, W], fan_in * fan_out), span(params, layers[l, B], fan_out)
+
+
+@inlined
+def zeros(layers, blocks, ws):
+    """The span of zeros; filled here, since a new workspace holds anything."""
+    longest = 0
     for l in range(layers.shape[0]):
-        for i in range(max(layers[l, FAN_IN], layers[l, FAN_OUT])):
-            ws[blocks[ZERO] + i] = 0
+        longest = max(longest, max(layers[l, FAN_IN], layers[l, FAN_OUT]))
+    for i in range(longest):
+        ws[blocks[ZEROS] + i] = 0
+    return span(ws, blocks[ZEROS], longest)
 
 
 @inlined
-def forward_scores(first, last, params, layers, ws):
-    """Rows `first` to `last` of the hidden layers' Z and A and of the output layer's Z, from the INPUT block."""
-    rows = last - first
+def forward_scores(first, rows, params, layers, ws):
+    """`rows` rows from row `first` of the hidden layers' Z and A and of the output layer's Z, from the INPUT block."""
     n_layers = layers.shape[0]
     for l in range(n_layers):
-        fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-        x, z, a = layers[l, INPUT] + first * fan_in, layers[l, Z] + first * fan_out, layers[l, A] + first * fan_out
-        dense(rows, fan_in, fan_out, ws, x, params, layers[l, W], layers[l, B], ws, z)
+        fan_out, z = layers[l, FAN_OUT], block(l, Z, first, rows, layers, ws)
+        w, b = weights(l, layers, params)
+        dense(rows, layers[l, FAN_IN], fan_out, block(l, INPUT, first, rows, layers, ws), w, b, z)
         if l < n_layers - 1:
-            activate(layers[l, ACTIVATION], rows * fan_out, ws, z, a)
+            activate(layers[l, ACTIVATION], rows * fan_out, z, block(l, A, first, rows, layers, ws))
 
 
 @inlined
-def output_activation(first, last, layers, blocks, ws):
-    """Rows `first` to `last` of the output layer's A from its Z (the VALUE and ROW_LOSS blocks are overwritten)."""
+def output_activation(first, rows, layers, blocks, ws):
+    """`rows` rows from row `first` of the output layer's A from its Z (the VALUE block is overwritten)."""
     l = layers.shape[0] - 1
-    k, rows = layers[l, FAN_OUT], last - first
-    z, a, code = layers[l, Z] + first * k, layers[l, A] + first * k, layers[l, ACTIVATION]
+    k, code = layers[l, FAN_OUT], layers[l, ACTIVATION]
+    z, a = block(l, Z, first, rows, layers, ws), block(l, A, first, rows, layers, ws)
     if code == SOFTMAX:
-        softmax(rows, k, ws, z, blocks[VALUE] + first * k, a, blocks[ROW_LOSS] + first)
+        softmax(rows, k, (z, span(ws, blocks[VALUE] + first * k, rows * k), a))
     else:
-        activate(code, rows * k, ws, z, a)
+        activate(code, rows * k, z, a)
 
 
 @inlined
-def delta_from_outputs(first, last, layers, blocks, ws, loss, gradient_of, scale):
-    """Rows `first` to `last` of ROW_LOSS and of the output layer's DELTA, ``scale * dL/dz``.
+def delta_from_outputs(first, rows, layers, blocks, ws, loss, gradient_of, scale):
+    """`rows` rows from row `first` of ROW_LOSS and of the output layer's DELTA, ``scale * dL/dz``.
 
     Reads the rows' TARGET, the output layer's A and Z, and, after a softmax, the VALUE that `output_activation` left.
     """
-    top = layers[layers.shape[0] - 1]
-    k = top[FAN_OUT]
-    value = blocks[VALUE] + first * k
-    z = value if top[ACTIVATION] == SOFTMAX else top[Z] + first * k
-    a, delta, y = top[A] + first * k, top[DELTA] + first * k, blocks[TARGET] + first * k
-    rows, row_loss, code = last - first, blocks[ROW_LOSS] + first, top[ACTIVATION]
-    losses_and_delta(code, loss, gradient_of, rows, k, ws, z, a, y, value, delta, row_loss, scale)
+    l = layers.shape[0] - 1
+    k, code = layers[l, FAN_OUT], layers[l, ACTIVATION]
+    value = span(ws, blocks[VALUE] + first * k, rows * k)
+    z = value if code == SOFTMAX else block(l, Z, first, rows, layers, ws)
+    a, delta = block(l, A, first, rows, layers, ws), block(l, DELTA, first, rows, layers, ws)
+    y, row_loss = span(ws, blocks[TARGET] + first * k, rows * k), span(ws, blocks[ROW_LOSS] + first, rows)
+    losses_and_delta(code, loss, gradient_of, rows, k, z, a, y, value, delta, row_loss, ws.dtype.type(scale))
 
 
 @inlined
-def loss_and_delta(first, last, layers, blocks, ws, loss, gradient_of, scale):
-    """The same from the scores: writes A, too."""
-    output_activation(first, last, layers, blocks, ws)
-    delta_from_outputs(first, last, layers, blocks, ws, loss, gradient_of, scale)
-
-
-@inlined
-def recursion(first, last, transposed, layers, blocks, ws):
-    """Rows `first` to `last` of the hidden layers' DELTA from the output layer's: ``(delta @ W.T) * f'(z)``."""
-    rows = last - first
+def recursion(first, rows, params, layers, zero, ws):
+    """`rows` rows from row `first` of the hidden layers' DELTA from the output layer's: ``(delta @ W.T) * f'(z)``."""
     for l in range(layers.shape[0] - 1, 0, -1):
-        fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-        delta, below = layers[l, DELTA] + first * fan_out, layers[l - 1, DELTA] + first * fan_in
-        dense_input_gradient(rows, fan_in, fan_out, ws, delta, transposed, layers[l, W], ws, blocks[ZERO], ws, below)
-        z, a = layers[l - 1, Z] + first * fan_in, layers[l - 1, A] + first * fan_in
-        activate_backward(layers[l - 1, ACTIVATION], rows * fan_in, ws, below, z, a)
+        fan_in, below = layers[l, FAN_IN], block(l - 1, DELTA, first, rows, layers, ws)
+        delta, w = block(l, DELTA, first, rows, layers, ws), weights(l, layers, params)[0]
+        dense_input_gradient(rows, fan_in, layers[l, FAN_OUT], delta, w, zero, below)
+        z, a = block(l - 1, Z, first, rows, layers, ws), block(l - 1, A, first, rows, layers, ws)
+        activate_backward(layers[l - 1, ACTIVATION], rows * fan_in, below, z, a)
 
 
 @inlined
-def layer_gradient(l, first, last, rows, layers, blocks, ws, grads):
-    """Rows `first` to `last` of dW of layer l; whoever has the first row takes db, too."""
-    fan_in, fan_out, delta = layers[l, FAN_IN], layers[l, FAN_OUT], layers[l, DELTA]
-    x, zero = layers[l, INPUT], blocks[ZERO]
-    dense_weight_gradient(first, last, rows, fan_in, fan_out, ws, x, ws, delta, ws, zero, grads, layers[l, W])
-    if first == 0:
-        dense_bias_gradient(rows, fan_out, ws, delta, ws, zero, blocks[ONE], grads, layers[l, B])
+def weight_gradient(l, i, m, j, n, rows, layers, zero, ws, grads):
+    """Rows `i` to ``i + m``, columns `j` to ``j + n`` of dW of layer l."""
+    fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
+    x, delta = block(l, INPUT, 0, rows, layers, ws), block(l, DELTA, 0, rows, layers, ws)
+    dw = weights(l, layers, grads)[0]
+    at = i * fan_out + j
+    dense_weight_gradient(m, n, rows, fan_in, fan_out, advance(x, i), advance(delta, j), zero, advance(dw, at))
 
 
 @inlined
-def transpose_weights(params, layers, transposed):
-    """The transposed copy, at the same position, of each W that the recursion needs: all but the first."""
-    for l in range(1, layers.shape[0]):
-        fan_in, w = layers[l, FAN_IN], layers[l, W]
-        transpose(0, fan_in, fan_in, layers[l, FAN_OUT], params, w, transposed, w)
+def bias_gradient(l, rows, layers, ws, grads):
+    """db of layer l."""
+    dense_bias_gradient(rows, layers[l, FAN_OUT], block(l, DELTA, 0, rows, layers, ws), weights(l, layers, grads)[1])
 
 
 @inlined
@@ -121,7 +132,7 @@ def load_targets(rows, k, y, yo, width, ws, target):
     `width` is the numbers a row has in y: k, or 1 for class indices.
     """
     if width == k:
-        copy(0, rows * k, (y, ws), (yo, target))
+        copy(0, 1, rows * k, 0, (span(y, yo, rows * k), span(ws, target, rows * k)))
         return
     for r in range(rows):
         for i in range(k):
@@ -129,62 +140,78 @@ def load_targets(rows, k, y, yo, width, ws, target):
         ws[target + r * k + int(y[yo + r])] = 1
 
 
+_add_scaled = pointwise([lambda h, x, y: y + h[0] * x], inputs=(0, 1), outputs=(1,), n_scalars=1)
+
+
 @inlined
-def add_penalty(w, n, params, grads, alpha):
-    """``dW += alpha * W`` for n numbers from position w: the gradient of ``alpha / 2 * sum(W**2)``."""
-    gradient, weights, factor = grads[w : w + n], params[w : w + n], grads.dtype.type(alpha)
-    for i in range(n):
-        gradient[i] += factor * weights[i]
+def add_penalty(m, n, pitch, w, gradient, alpha):
+    """``dW += alpha * W`` for m x n numbers: the gradient of ``alpha / 2 * sum(W**2)``."""
+    _add_scaled(0, m, n, pitch, (w, gradient), (alpha,))
+
+
+@inlined
+def forward_block(first, rows, x, params, layers, blocks, ws):
+    """All layers for rows `first` to ``first + rows`` of x, to the start of `ws`. False if one is not finite."""
+    size = rows * layers[0, FAN_IN]
+    source = span(x, first * layers[0, FAN_IN], size)
+    if copy_finite(0, 1, size, 0, (source, span(ws, layers[0, INPUT], size))) != 0:
+        return False
+    forward_scores(0, rows, params, layers, ws)
+    output_activation(0, rows, layers, blocks, ws)
+    return True
 
 
 @kernel
-def infer(x, y, params, layers, blocks, ws, block_rows, loss, gradient_of, out):
+def infer(x, params, layers, blocks, ws, block_rows, out):
     """Forward for all rows of x, `block_rows` at a time, keeping the last block's layers in `ws`.
 
     Parameters
     ----------
-    x : (n * features,) rows one after the other.
-    y : (n * outputs,) or (n,) class indices or empty
-        If not empty, the losses are computed, too.
+    x : (n * features,) or (n, features)
     params, layers, blocks, ws
         The network, see the top of this file; `ws` has room for `block_rows` rows.
-    loss, gradient_of : int
-        See losses.py.
-    out : (n * outputs,) or empty
+    out : (n * outputs,) or (n, outputs) or empty
         Written if not empty.
 
     Returns
     -------
-    float
-        Sum of the rows' losses (0 without y); NaN if a number of x is not finite.
+    bool
+        False, with some of `out` left unwritten, if a number of x is not finite.
     """
-    features, k = layers[0, FAN_IN], layers[layers.shape[0] - 1, FAN_OUT]
-    last_layer = layers[layers.shape[0] - 1]
-    n = x.size // features
-    total = 0.0
-    set_constants(layers, blocks, ws)
+    top = layers.shape[0] - 1
+    n, k = x.size // layers[0, FAN_IN], layers[top, FAN_OUT]
     for first in range(0, n, block_rows):
         rows = min(block_rows, n - first)
-        if copy_finite(0, rows * features, (x, ws), (first * features, layers[0, INPUT])) != 0:
-            return math.nan
-        forward_scores(0, rows, params, layers, ws)
-        a = last_layer[A]
-        if y.size > 0:
-            width = y.size // n
-            load_targets(rows, k, y, first * width, width, ws, blocks[TARGET])
-            loss_and_delta(0, rows, layers, blocks, ws, loss, gradient_of, 1.0)
-            for r in range(rows):
-                total += ws[blocks[ROW_LOSS] + r]
-        else:
-            output_activation(0, rows, layers, blocks, ws)
+        if not forward_block(first, rows, x, params, layers, blocks, ws):
+            return False
         if out.size > 0:
-            copy(0, rows * k, (ws, out), (a, first * k))
+            copy(0, 1, rows * k, 0, (block(top, A, 0, rows, layers, ws), span(out, first * k, rows * k)))
+    return True
+
+
+@kernel
+def total_loss(x, y, params, layers, blocks, ws, block_rows, loss, gradient_of):
+    """Sum of the losses of all rows of x, in float64; NaN if a number of x is not finite.
+
+    y : (n * outputs,) or (n,) class indices; the others as in `infer` and `losses_and_delta` (losses.py).
+    """
+    n, k = x.size // layers[0, FAN_IN], layers[layers.shape[0] - 1, FAN_OUT]
+    width = y.size // n
+    total = 0.0
+    for first in range(0, n, block_rows):
+        rows = min(block_rows, n - first)
+        if not forward_block(first, rows, x, params, layers, blocks, ws):
+            return math.nan
+        load_targets(rows, k, y, first * width, width, ws, blocks[TARGET])
+        delta_from_outputs(0, rows, layers, blocks, ws, loss, gradient_of, 1.0)
+        for r in range(rows):
+            total += ws[blocks[ROW_LOSS] + r]
     return total
 
 
 @kernel
 def backward(
-    rows, y, output, output_gradient, params, transposed, layers, blocks, ws, loss, gradient_of, alpha, grads, dx
+    rows, y, output, output_gradient, params, layers, blocks, ws, loss, gradient_of, low, high, alpha, grads, dx
 ):  # fmt: skip
     """The gradient after `infer` has left `rows` rows (a single block) in `ws`.
 
@@ -192,46 +219,60 @@ def backward(
     ----------
     rows : int
     y : (rows * outputs,) or (rows,) class indices or empty
-    output : (rows * outputs,)
+    output : (rows, outputs)
         What counts as the network's output in the loss; usually what `infer` wrote.
     output_gradient : (rows * outputs,) or empty
         Where y is empty: dL/d output of a loss of the caller's own.
     params, layers, blocks, ws
         The network, see the top of this file.
-    transposed : (parameters,)
-        Overwritten with the transposed weights.
     loss, gradient_of : int
         See losses.py.
+    low, high : float
+        Between which y must be, if it does not hold class indices.
     alpha : float
         The gradient of ``alpha / 2 * sum(W**2)`` is added.
     grads : (parameters,)
         Written: the gradient of the mean loss over rows (or of the caller's own loss as it is).
     dx : (rows * features,) or empty
         Written if not empty: the gradient with respect to x.
+
+    Returns
+    -------
+    bool
+        False, and nothing is written, if y holds a number outside [low, high].
     """
-    last_layer = layers[layers.shape[0] - 1]
-    k, code = last_layer[FAN_OUT], last_layer[ACTIVATION]
-    z, a, delta = last_layer[Z], last_layer[A], last_layer[DELTA]
+    top = layers.shape[0] - 1
+    k, code = layers[top, FAN_OUT], layers[top, ACTIVATION]
+    n = rows * k
+    a, delta = block(top, A, 0, rows, layers, ws), block(top, DELTA, 0, rows, layers, ws)
     if y.size > 0:
+        dtype = y.dtype.type
+        if y.size == n and outside(0, 1, n, 0, (span(y, 0, n),), (dtype(low), dtype(high))) != 0:
+            return False
         load_targets(rows, k, y, 0, y.size // rows, ws, blocks[TARGET])
-        output_activation(0, rows, layers, blocks, ws)
-        copy(0, rows * k, (output, ws), (0, a))
+        if code == SOFTMAX:
+            output_activation(0, rows, layers, blocks, ws)
+        copy(0, 1, n, 0, (span(output, 0, n), a))
         delta_from_outputs(0, rows, layers, blocks, ws, loss, gradient_of, 1.0 / rows)
     else:
-        copy(0, rows * k, (output_gradient, ws), (0, delta))
+        copy(0, 1, n, 0, (span(output_gradient, 0, n), delta))
         if code == SOFTMAX:
-            for i in range(rows * k):
-                ws[delta + i] *= ws[a + i]
-            softmax_backward(rows, k, ws, a, delta)
+            for i in range(n):
+                delta[i] *= a[i]
+            softmax_backward(rows, k, (a, delta))
         else:
-            activate_backward(code, rows * k, ws, delta, z, a)
-    transpose_weights(params, layers, transposed)
-    recursion(0, rows, transposed, layers, blocks, ws)
-    for l in range(layers.shape[0]):
-        layer_gradient(l, 0, layers[l, FAN_IN], rows, layers, blocks, ws, grads)
+            activate_backward(code, n, delta, block(top, Z, 0, rows, layers, ws), a)
+    zero = zeros(layers, blocks, ws)
+    recursion(0, rows, params, layers, zero, ws)
+    for l in range(top + 1):
+        fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
+        weight_gradient(l, 0, fan_in, 0, fan_out, rows, layers, zero, ws, grads)
+        bias_gradient(l, rows, layers, ws, grads)
         if alpha != 0:
-            add_penalty(layers[l, W], layers[l, FAN_IN] * layers[l, FAN_OUT], params, grads, alpha)
+            w, dw = weights(l, layers, params)[0], weights(l, layers, grads)[0]
+            add_penalty(1, fan_in * fan_out, 0, w, dw, ws.dtype.type(alpha))
     if dx.size > 0:
-        fan_in, fan_out, w = layers[0, FAN_IN], layers[0, FAN_OUT], layers[0, W]
-        transpose(0, fan_in, fan_in, fan_out, params, w, transposed, w)
-        dense_input_gradient(rows, fan_in, fan_out, ws, layers[0, DELTA], transposed, w, ws, blocks[ZERO], dx, 0)
+        fan_in, fan_out, w = layers[0, FAN_IN], layers[0, FAN_OUT], weights(0, layers, params)[0]
+        below = block(0, DELTA, 0, rows, layers, ws)
+        dense_input_gradient(rows, fan_in, fan_out, below, w, zero, span(dx, 0, dx.size))
+    return True

@@ -10,9 +10,12 @@ import math
 from typing import NamedTuple
 
 from ._jit import part
-from .activations import activate_backward, softmax_backward
+from .activations import activate_backward
 from .elementary import log, softplus
-from .simd import pointwise, where
+from .pointwise import pointwise
+from .simd import where
+from .softmax import softmax_backward
+from .sums import row_sums
 
 # What the gradient of a row is taken with respect to. For a softmax z holds log a, and dL/d log a = a * dL/da. The last
 # is for a pair that is not pointwise: it has a function of its own.
@@ -88,72 +91,79 @@ def resolve(name, output):
     raise KeyError(name)
 
 
-# _evaluate(code, n, (z, a, y, loss, gradient), offsets)
-_evaluate = pointwise([row.function for row in TABLE if row.function is not None], inputs=(0, 1, 2), outputs=(3, 4))
+def _scaled(function):
+    """`function` with its gradient times a number."""
+
+    def scaled(scale, z, a, y):
+        loss, gradient = function(z, a, y)
+        return loss, scale[0] * gradient
+
+    return scaled
+
+
+# _evaluate(code, rows, n, pitch, (z, a, y, loss, gradient), (scale,))
+_functions = [_scaled(row.function) for row in TABLE if row.function is not None]
+_evaluate = pointwise(_functions, inputs=(0, 1, 2), outputs=(3, 4), n_scalars=1)
 
 
 @part
-def softmax_binary_cross_entropy(rows, k, ws, log_a, a, y, value, delta):
-    """Losses and dL/dz of ``-(y log a + (1 - y) log(1 - a))`` after a softmax, for `rows` rows of k >= 2 outputs.
+def softmax_binary_cross_entropy(rows, k, log_a, a, y, value, delta, scale):
+    """Losses and ``scale * dL/dz`` of ``-(y log a + (1 - y) log(1 - a))`` after a softmax, for rows of k >= 2 outputs.
 
-    Positions in the array `ws`, rows x k numbers each: `log_a`, `a`, `y` are read, `value` (may be log_a) and `delta`
-    written. The largest output needs care: its 1 - a is the sum of the others, whose logarithm is taken from theirs,
-    and its gradient is minus the sum of theirs. Neither cancels, and nothing overflows, however sure the network is.
+    Spans of rows x k numbers: `log_a`, `a`, `y` are read, `value` (may be log_a) and `delta` written. The largest
+    output needs care: its 1 - a is the sum of the others, whose logarithm is taken from theirs, and its gradient is
+    minus the sum of theirs. Neither cancels, and nothing overflows, however sure the network is.
     """
     for r in range(rows):
         first, last = r * k, r * k + k
         top = first
         for i in range(first, last):
-            if ws[log_a + i] > ws[log_a + top]:
+            if log_a[i] > log_a[top]:
                 top = i
-        second = ws[log_a + (first if top != first else first + 1)]
+        second = log_a[first if top != first else first + 1]
         for i in range(first, last):
             if i != top:
-                second = max(second, ws[log_a + i])
+                second = max(second, log_a[i])
         rest = 0.0
         for i in range(first, last):
             if i != top:
-                rest += math.exp(ws[log_a + i] - second)
+                rest += math.exp(log_a[i] - second)
         log_rest = second + math.log(rest)  # log(1 - a) of the largest
-        n_top = 1 - ws[y + top]
+        n_top = 1 - y[top]
         total = 0.0  # of dL/d log a over the others
         for i in range(first, last):
             if i != top:
-                total += (1 - ws[y + i]) * ws[a + i] / (1 - ws[a + i]) - ws[y + i]
+                total += (1 - y[i]) * a[i] / (1 - a[i]) - y[i]
         sum_delta = 0.0
         for i in range(first, last):
             if i != top:
-                share = math.exp(ws[log_a + i] - second) / rest  # of a in 1 - a of the largest
-                own = (1 - ws[y + i]) * ws[a + i] / (1 - ws[a + i]) - ws[y + i]
-                pull = n_top * ws[a + top] * share - ws[y + top] * ws[a + i]
-                ws[delta + i] = own - ws[a + i] * total - pull
-                sum_delta += ws[delta + i]
-        ws[delta + top] = -sum_delta
+                share = math.exp(log_a[i] - second) / rest  # of a in 1 - a of the largest
+                own = (1 - y[i]) * a[i] / (1 - a[i]) - y[i]
+                pull = n_top * a[top] * share - y[top] * a[i]
+                gradient = own - a[i] * total - pull
+                delta[i] = scale * gradient
+                sum_delta += gradient
+        delta[top] = -scale * sum_delta
         for i in range(first, last):
-            log_rest_i = log_rest if i == top else math.log1p(-ws[a + i])
-            ws[value + i] = -(ws[y + i] * ws[log_a + i] + (1 - ws[y + i]) * log_rest_i)
+            log_rest_i = log_rest if i == top else math.log1p(-a[i])
+            value[i] = -(y[i] * log_a[i] + (1 - y[i]) * log_rest_i)
 
 
 @part
-def losses_and_delta(output, loss, gradient_of, rows, k, ws, z, a, y, value, delta, row_loss, scale):
+def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, value, delta, row_loss, scale):
     """Losses and the output layer's delta from its outputs.
 
-    Positions in the array `ws`, rows x k numbers each: `z` scores (log a after a softmax), `a` outputs and `y` targets
-    are read; `delta`: ``scale * dL/dz`` and `value` (scratch) are written, and `row_loss` (rows numbers):
-    the loss of each row, summed over its outputs. `value` may be the same place as z.
+    Spans of rows x k numbers: `z` scores (log a after a softmax), `a` outputs and `y` targets are read; `delta`,
+    ``scale * dL/dz``, and `value` (scratch, may be z) are written, and `row_loss` (rows numbers): the loss of each row,
+    summed over its outputs. `scale` is of the spans' type.
     """
     n = rows * k
     if gradient_of == ROW:
-        softmax_binary_cross_entropy(rows, k, ws, z, a, y, value, delta)
+        softmax_binary_cross_entropy(rows, k, z, a, y, value, delta, scale)
     else:
-        _evaluate(loss, n, (ws, ws, ws, ws, ws), (z, a, y, value, delta))
+        _evaluate(loss, 1, n, n, (z, a, y, value, delta), (scale,))
     if gradient_of == OUTPUT:
-        activate_backward(output, n, ws, delta, z, a)
+        activate_backward(output, n, delta, z, a)
     elif gradient_of == LOG_OUTPUT:
-        softmax_backward(rows, k, ws, a, delta)
-    for r in range(rows):
-        total = ws.dtype.type(0)
-        for i in range(r * k, r * k + k):
-            total += ws[value + i]
-            ws[delta + i] *= scale
-        ws[row_loss + r] = total
+        softmax_backward(rows, k, (a, delta))
+    row_sums(rows, k, value, row_loss)

@@ -10,7 +10,8 @@ import math
 from typing import NamedTuple
 
 from ._jit import inlined
-from .simd import absolute, pointwise, sqrt, where
+from .pointwise import pointwise
+from .simd import absolute, sqrt, where
 
 # Positions in h. RATE is the learning rate; DECAY is weight decay times the learning rate (0 for biases).
 RATE, DECAY, FIRST, FIRST_REST, SECOND, SECOND_REST, SCALE, EPSILON = range(8)
@@ -83,7 +84,7 @@ def _guarded(function):
     return update
 
 
-# update(code, n, (p, g, slot, slot, h), offsets) -> non-zero if some update was not finite
+# update(code, rows, n, pitch, (p, g, slot, slot), h) -> non-zero if some update was not finite
 update = pointwise([_guarded(row.function) for row in TABLE], (0, 1, 2, 3), (0, 2, 3), n_scalars=N_CONSTANTS)
 
 

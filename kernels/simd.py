@@ -13,8 +13,6 @@ Why not Numba loops and LLVM's auto-vectoriser: it stops at 256 bits on Intel's 
 wrap-around test of every signed index, and each scalar function costs tens of milliseconds of type inference.
 """
 
-import inspect
-
 import numpy as np
 from llvmlite import binding as llvm
 from llvmlite import ir
@@ -213,63 +211,7 @@ def split(x):
     return m, x.from_bits(b.add(e, constant(magic_bits))) - magic
 
 
-# --- the processor's state ------------------------------------------------------------------------------------------
-
-# Bits of the MXCSR register of x86: results that are subnormal become 0, operands that are subnormal count as 0.
-_FLUSH = 0x8040
-_HAS_MXCSR = llvm.get_process_triple().startswith(("x86_64", "i686", "i386"))
-
-
-def _plain_flush_subnormals():
-    """Does nothing: without the compiler there is no time to be saved."""
-    return 0
-
-
-def _plain_restore(state):
-    """The same."""
-
-
-@intrinsic
-def _lowered_flush_subnormals(typing_context):
-    def generate(context, builder, signature, arguments):
-        if not _HAS_MXCSR:
-            return ir.Constant(_I64, 0)
-        slot, read, write = _mxcsr(builder)
-        builder.call(read, [builder.bitcast(slot, ir.IntType(8).as_pointer())])
-        before = builder.load(slot)
-        builder.store(builder.or_(before, ir.Constant(_I32, _FLUSH)), slot)
-        builder.call(write, [builder.bitcast(slot, ir.IntType(8).as_pointer())])
-        return builder.zext(before, _I64)
-
-    return types.int64(), generate
-
-
-@intrinsic
-def _lowered_restore(typing_context, state):
-    def generate(context, builder, signature, arguments):
-        if _HAS_MXCSR:
-            slot, _, write = _mxcsr(builder)
-            builder.store(builder.trunc(arguments[0], _I32), slot)
-            builder.call(write, [builder.bitcast(slot, ir.IntType(8).as_pointer())])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), generate
-
-
-def _mxcsr(builder):
-    """A place in memory for the register's content, and the LLVM intrinsics that read it to there and write it back."""
-    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
-    names = "llvm.x86.sse.stmxcsr", "llvm.x86.sse.ldmxcsr"
-    return cgutils.alloca_once(builder, _I32), *(cgutils.get_or_insert_function(builder.module, kind, n) for n in names)
-
-
-# flush_subnormals() -> state: until restore(state), this thread counts subnormal numbers as 0. In training, moments and
-# decaying weights without a gradient shrink into them, and Intel takes a hundred cycles for each operation on one.
-flush_subnormals = _plain_flush_subnormals if config.DISABLE_JIT else _lowered_flush_subnormals
-restore = _plain_restore if config.DISABLE_JIT else _lowered_restore
-
-
-# --- from pointwise functions to kernels ---------------------------------------------------------------------------
+# --- vectors and memory ---------------------------------------------------------------------------------------------
 
 
 def splat(builder, value, count):
@@ -281,9 +223,11 @@ def splat(builder, value, count):
 
 
 def tail_mask(builder, remaining, count):
-    """A mask of the first `remaining` (an i64) of `count` lanes."""
-    lanes = ir.Constant(ir.VectorType(_I64, count), list(range(count)))
-    return builder.icmp_signed("<", lanes, splat(builder, remaining, count))
+    """A mask of the first `remaining` (an i64) of `count` lanes that fill a register."""
+    integer = _I64 if count * 8 == REGISTER_BYTES else _I32  # as wide as a lane, or the mask is converted at each use
+    lanes = ir.Constant(ir.VectorType(integer, count), list(range(count)))
+    number = remaining if integer is _I64 else builder.trunc(remaining, _I32)
+    return builder.icmp_signed("<", lanes, splat(builder, number, count))
 
 
 def load(builder, pointer, count, mask=None):
@@ -314,133 +258,78 @@ def store(builder, value, pointer, mask=None):
     builder.call(function, [value, target, ir.Constant(_I32, size), mask])
 
 
+def reduce(builder, operation, vector):
+    """The sum ("add") or the maximum ("max") over the lanes of `vector`, added pairwise."""
+    element = vector.type.element
+    name = f"llvm.vector.reduce.f{operation}.v{vector.type.count}f{64 if isinstance(element, ir.DoubleType) else 32}"
+    start = [ir.Constant(element, -0.0)] if operation == "add" else []
+    kind = ir.FunctionType(element, [*(x.type for x in start), vector.type])
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [*start, vector], fastmath=("reassoc",))
+
+
 def lanes_of(element):
     """How many numbers of the LLVM type `element` fill a register."""
     return REGISTER_BYTES // (8 if isinstance(element, ir.DoubleType) else 4)
 
 
-def data_pointer(context, builder, array_type, array):
-    """The address of element 0 of a Numba array."""
-    return context.make_array(array_type)(context, builder, array).data
+# --- places in memory ------------------------------------------------------------------------------------------------
 
 
-def _check_span(context, builder, array_type, array, offset, n):
-    """IndexError unless ``0 <= offset`` and ``offset + n <= array.size`` (only under NUMBA_BOUNDSCHECK=1)."""
-    size = context.make_array(array_type)(context, builder, array).nitems
-    zero = ir.Constant(_I64, 0)
-    outside = builder.or_(
-        builder.icmp_signed("<", offset, zero), builder.icmp_signed(">", builder.add(offset, n), size)
-    )
-    with builder.if_then(builder.and_(outside, builder.icmp_signed(">", n, zero)), likely=False):
-        context.call_conv.return_user_exc(builder, IndexError, ("a pointwise kernel reaches outside its array",))
+def _plain_span(array, offset, size):
+    """``array.ravel()[offset:]``, of which `size` numbers will be used: what the functions of the kernels take.
 
-
-def _emit_map(builder, n, function, inputs, outputs, scalars, flag):
-    """``outputs[:][i] = function(*inputs[:][i])`` for i < n: whole registers first, the rest under a mask."""
-    count = lanes_of(inputs[0].type.pointee)
-    whole = builder.and_(n, ir.Constant(_I64, -count))
-    constants = [Lanes(builder, splat(builder, builder.load(pointer), count)) for pointer in scalars]
-
-    def apply(start, mask):
-        values = [Lanes(builder, load(builder, builder.gep(p, [start]), count, mask)) for p in inputs]
-        results = function(*([constants] if scalars else []), *values)
-        for result in results if isinstance(results, tuple) else (results,):
-            if isinstance(result, Lanes) and result.element == _I1:
-                mark = builder.bitcast(result.value, ir.IntType(count))
-                builder.store(builder.or_(builder.load(flag), builder.zext(mark, _I64)), flag)
-            else:
-                pointer = builder.gep(next(targets), [start])
-                store(builder, values[0].lift(result), pointer, mask)
-
-    targets = iter(outputs)
-    with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole, ir.Constant(_I64, count), inc=True) as (i, _):
-        apply(i, None)
-    targets = iter(outputs)
-    with builder.if_then(builder.icmp_signed("<", whole, n)):
-        apply(whole, tail_mask(builder, builder.sub(n, whole), count))
-
-
-def pointwise(functions, inputs, outputs, n_scalars=0):
-    """A kernel that maps the function number `code` of a table over arrays.
-
-    Parameters
-    ----------
-    functions : list of callable
-        Each takes numbers (as many of `inputs` as it has parameters) and returns a number or a tuple of numbers (as
-        many of `outputs` as it gives); a mask may follow. With `n_scalars`, a list of those comes first.
-    inputs, outputs : tuple of int
-        Positions in the tuple of arrays that a call passes.
-    n_scalars : int
-        How many numbers, the same for all elements, the last array of a call holds.
-
-    Returns
-    -------
-    apply(code, n, arrays, offsets) -> int
-        To be called from ``@njit`` code. Array i of a call is worked on at ``arrays[i][offsets[i]:offsets[i] + n]``
-        (1-D, C order, all of one float type). An output may be the same place as an input, but must not overlap it
-        otherwise. Returns non-zero if a mask was true anywhere.
+    Compiled it is the address, a single machine word, and ``NUMBA_BOUNDSCHECK=1`` has it looked at.
     """
-    arity = [len(inspect.signature(function).parameters) - (n_scalars > 0) for function in functions]
-
-    def places(code):
-        """Where in a call's arrays function number `code` reads and writes."""
-        example = [np.ones(1)] * arity[code]
-        with np.errstate(all="ignore"):
-            results = functions[code](*([[np.ones(1)] * n_scalars] if n_scalars else []), *example)
-        results = results if isinstance(results, tuple) else (results,)
-        return {*inputs[: arity[code]], *outputs[: sum(np.asarray(result).dtype != bool for result in results)]}
-
-    def plain(code, n, arrays, offsets):
-        """The map that `pointwise` promises, by NumPy."""
-        spans = [array[offset : offset + n] for array, offset in zip(arrays, offsets, strict=True)]
-        values = [spans[i].copy() for i in inputs[: arity[code]]]
-        scalars = [list(arrays[-1][offsets[-1] : offsets[-1] + n_scalars])] if n_scalars else []
-        with np.errstate(all="ignore"):
-            results = functions[code](*scalars, *values)
-        targets, flag = iter(outputs), 0
-        for result in results if isinstance(results, tuple) else (results,):
-            if np.asarray(result).dtype == bool:
-                flag = int(np.any(result))
-            else:
-                spans[next(targets)][:] = result
-        return flag
-
-    if config.DISABLE_JIT:
-        return plain
-
-    @intrinsic
-    def apply(typing_context, code, n, arrays, offsets):
-        def generate(context, builder, signature, arguments):
-            code, n, arrays, offsets = arguments
-            array_types = signature.args[2].types
-            arrays = [builder.extract_value(arrays, i) for i in range(len(array_types))]
-            offsets = [builder.extract_value(offsets, i) for i in range(len(array_types))]
-            starts = [
-                builder.gep(data_pointer(context, builder, array_type, array), [offset])
-                for array_type, array, offset in zip(array_types, arrays, offsets, strict=True)
-            ]
-            scalars = [builder.gep(starts[-1], [ir.Constant(_I64, i)]) for i in range(n_scalars)]
-            flag = cgutils.alloca_once_value(builder, ir.Constant(_I64, 0))
-            done = builder.append_basic_block("pointwise.done")
-            switch = builder.switch(code, done)
-            for index, function in enumerate(functions):
-                block = builder.append_basic_block(f"pointwise.{index}")
-                switch.add_case(ir.Constant(code.type, index), block)
-                builder.position_at_end(block)
-                sources = inputs[: arity[index]]
-                if config.BOUNDSCHECK:
-                    for i in places(index):
-                        _check_span(context, builder, array_types[i], arrays[i], offsets[i], n)
-                pointers = [starts[i] for i in sources], [starts[i] for i in outputs]
-                _emit_map(builder, n, function, *pointers, scalars, flag)
-                builder.branch(done)
-            builder.position_at_end(done)
-            return builder.load(flag)
-
-        return types.int64(types.int64, types.int64, arrays, types.UniTuple(types.int64, len(arrays))), generate
-
-    return apply
+    if size > 0 and not 0 <= offset <= array.size - size:
+        raise IndexError("a kernel reaches outside its array")
+    return array.reshape(-1)[offset:]
 
 
-# not_finite(0, n, (array,), (offset,)) -> non-zero if a number is infinite or NaN
-not_finite = pointwise([lambda x: ~(absolute(x) < np.inf)], inputs=(0,), outputs=())
+def _plain_advance(span, n):
+    """The span that starts `n` numbers further on."""
+    return span[n:]
+
+
+@intrinsic
+def _lowered_span(typing_context, array, offset, size):
+    def generate(context, builder, signature, arguments):
+        array, offset, size = arguments
+        fields = context.make_array(signature.args[0])(context, builder, array)
+        if config.BOUNDSCHECK:
+            zero = ir.Constant(_I64, 0)
+            before = builder.icmp_signed("<", offset, zero)
+            beyond = builder.icmp_signed(">", builder.add(offset, size), fields.nitems)
+            some = builder.icmp_signed(">", size, zero)
+            with builder.if_then(builder.and_(some, builder.or_(before, beyond)), likely=False):
+                message = ("a kernel reaches outside its array",)
+                context.call_conv.return_user_exc(builder, IndexError, message)
+        return builder.gep(fields.data, [offset])
+
+    return types.CPointer(array.dtype)(array, types.int64, types.int64), generate
+
+
+@intrinsic
+def _lowered_advance(typing_context, span, n):
+    def generate(context, builder, signature, arguments):
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return span(span, types.int64), generate
+
+
+@intrinsic
+def _lowered_lanes(typing_context, span):
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(_I64, lanes_of(arguments[0].type.pointee))
+
+    return types.int64(span), generate
+
+
+def _plain_lanes(span):
+    """How many numbers of the span fill a register."""
+    return REGISTER_BYTES // span.itemsize
+
+
+span = _plain_span if config.DISABLE_JIT else _lowered_span
+advance = _plain_advance if config.DISABLE_JIT else _lowered_advance
+lanes = _plain_lanes if config.DISABLE_JIT else _lowered_lanes

@@ -16,28 +16,34 @@ from .backprop import (
     FAN_OUT,
     INPUT,
     ROW_LOSS,
+    ROWS_TOGETHER,
     TARGET,
     B,
     W,
     add_penalty,
+    bias_gradient,
+    delta_from_outputs,
     forward_scores,
-    layer_gradient,
     load_targets,
-    loss_and_delta,
+    output_activation,
     recursion,
-    set_constants,
-    transpose_weights,
+    weight_gradient,
+    weights,
+    zeros,
 )
 from .gemm import MR
 from .optimizers import N_CONSTANTS, prepare, update
-from .simd import flush_subnormals, not_finite, restore
+from .pointwise import not_finite
+from .simd import advance, span
+from .subnormals import flush_subnormals, restore
 from .team import NOT_FINITE, barrier, read, share, write
-from .transpose import transpose
 
 # Positions in `choices`.
 BATCH, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK = range(6)
 N_CHOICES = 6
-_HOT = 4096  # numbers of dW that are computed, then updated, at a time: they and their slots stay in the first cache
+# A block of dW that is computed, then updated: enough rows to serve a panel of delta, and small enough that the block,
+# its parameters and their slots stay in the second cache.
+_BLOCK_ROWS, _BLOCK_COLS = 128, 192
 
 
 @part
@@ -63,8 +69,10 @@ def gather(first, last, order, start, x, features, y, width, k, ws, x_block, y_b
     """x and targets of the rows ``order[start:][first:last]``, to rows `first` to `last` of two blocks of `ws`."""
     for r in range(first, last):
         row = order[start + r]
-        copy(0, features, (x, ws), (row * features, x_block + r * features))
-        load_targets(1, k, y, row * width, width, ws, y_block + r * k)
+        there, here = span(x, row * features, features), span(ws, x_block + r * features, features)
+        copy(0, 1, features, 0, (there, here))
+    for r in range(first, last):
+        load_targets(1, k, y, order[start + r] * width, width, ws, y_block + r * k)
 
 
 @inlined
@@ -80,18 +88,42 @@ def total_loss(rows, ws, row_loss):
 
 
 @part
-def update_layer(l, first, last, params, grads, slots, layers, optimizer, constants):
-    """Rows `first` to `last` of W of layer l, and with the first row b. Non-zero if some update was not finite.
+def update_block(m, n, pitch, optimizer, at, params, grads, slots, constants, first):
+    """Updates m x n parameters from position `at` on, rows `pitch` apart. Non-zero if some update was not finite.
 
-    `constants` holds the step's constants (optimizers.py) twice: for weights, then for biases.
+    `constants` holds the step's constants (optimizers.py) from position `first` on.
     """
-    at, n = layers[l, W] + first * layers[l, FAN_OUT], (last - first) * layers[l, FAN_OUT]
-    arrays = params, grads, slots, slots, constants
-    failed = update(optimizer, n, arrays, (at, at, at, params.size + at, 0))
-    if first == 0:
-        at = layers[l, B]
-        failed |= update(optimizer, layers[l, FAN_OUT], arrays, (at, at, at, params.size + at, N_CONSTANTS))
-    return failed
+    size, n_parameters = (m - 1) * pitch + n, params.size
+    # an optimiser touches only the slots that it has
+    first_slot = span(slots, at, min(size, slots.size))
+    second_slot = span(slots, n_parameters + at, min(size, slots.size - n_parameters))
+    spans = span(params, at, size), span(grads, at, size), first_slot, second_slot
+    h = constants[first : first + N_CONSTANTS]
+    return update(optimizer, m, n, pitch, spans, (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]))
+
+
+@inlined
+def update_weights(l, i, m, j, n, params, grads, slots, layers, optimizer, constants):
+    """Updates rows `i` to ``i + m``, columns `j` to ``j + n`` of W of layer l."""
+    fan_out = layers[l, FAN_OUT]
+    at = layers[l, W] + i * fan_out + j
+    return update_block(m, n, fan_out, optimizer, at, params, grads, slots, constants, 0)
+
+
+@inlined
+def update_biases(l, params, grads, slots, layers, optimizer, constants):
+    """Updates b of layer l."""
+    at, n = layers[l, B], layers[l, FAN_OUT]
+    return update_block(1, n, 0, optimizer, at, params, grads, slots, constants, N_CONSTANTS)
+
+
+@inlined
+def add_weight_penalty(l, i, m, j, n, params, grads, layers, alpha):
+    """Adds the gradient of the L2 penalty to a block of dW, named as in `update_weights`."""
+    fan_out = layers[l, FAN_OUT]
+    at = i * fan_out + j
+    w, dw = advance(weights(l, layers, params)[0], at), advance(weights(l, layers, grads)[0], at)
+    add_penalty(m, n, fan_out, w, dw, alpha)
 
 
 @part
@@ -106,7 +138,7 @@ def gradient_norms(layers, grads, norms, epoch):
 
 @kernel
 def train(
-    steps, x, y, order, params, transposed, grads, slots, layers, blocks, ws,
+    steps, x, y, order, params, grads, slots, layers, blocks, ws,
     choices, settings, updates, constants, rng, losses, norms, shared, member, size,
 ):  # fmt: skip
     """Steps ``steps[0]`` to ``steps[1]`` of a fit, counted from its start; every epoch has ``ceil(n / batch)``.
@@ -120,7 +152,7 @@ def train(
         Overwritten at each epoch's start if ``choices[SHUFFLE]``, else the order of the rows.
     params : (parameters,)
         Updated.
-    transposed, grads : (parameters,)
+    grads : (parameters,)
         Scratch.
     slots : (slots * parameters,)
         The optimiser's state, updated.
@@ -157,11 +189,9 @@ def train(
     width, steps_per_epoch = y.size // n, (n + batch - 1) // batch
     state = flush_subnormals()
     done = 0
-    if member == 0:
-        set_constants(layers, blocks, ws)
-        transpose_weights(params, layers, transposed)
+    zero, decay = zeros(layers, blocks, ws), ws.dtype.type(alpha)
+    index, epoch = steps[0] % steps_per_epoch, 0
     for step in range(steps[0], steps[1]):
-        index, epoch = step % steps_per_epoch, step // steps_per_epoch - steps[0] // steps_per_epoch
         if index == 0 and choices[SHUFFLE] and member == 0:
             shuffle(order, rng)
         if (index == 0 or step == steps[0]) and not barrier(shared, size):
@@ -170,10 +200,13 @@ def train(
         rows = min(batch, n - start)
 
         first, last = share(rows, MR, member, size)
-        gather(first, last, order, start, x, features, y, width, k, ws, layers[0, INPUT], blocks[TARGET])
-        forward_scores(first, last, params, layers, ws)
-        loss_and_delta(first, last, layers, blocks, ws, choices[LOSS], choices[GRADIENT_OF], 1.0 / rows)
-        recursion(first, last, transposed, layers, blocks, ws)
+        for r in range(first, last, ROWS_TOGETHER):
+            m = min(ROWS_TOGETHER, last - r)
+            gather(r, r + m, order, start, x, features, y, width, k, ws, layers[0, INPUT], blocks[TARGET])
+            forward_scores(r, m, params, layers, ws)
+            output_activation(r, m, layers, blocks, ws)
+            delta_from_outputs(r, m, layers, blocks, ws, choices[LOSS], choices[GRADIENT_OF], 1.0 / rows)
+            recursion(r, m, params, layers, zero, ws)
         if member == 0:
             prepare(updates[0] + 1, settings, constants)
         if not barrier(shared, size):
@@ -182,22 +215,25 @@ def train(
         loss = total_loss(rows, ws, blocks[ROW_LOSS])
         if not math.isfinite(loss):
             break
+        failed = 0
         if member == 0:
             losses[epoch] += loss
             updates[0] += 1
         for l in range(n_layers):
-            fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-            first, last = share(fan_in, MR, member, size)
-            hot = max(MR, _HOT // fan_out // MR * MR)
-            for i in range(first, last, hot):
-                j = min(i + hot, last)
-                layer_gradient(l, i, j, rows, layers, blocks, ws, grads)
-                if alpha != 0:
-                    add_penalty(layers[l, W] + i * fan_out, (j - i) * fan_out, params, grads, alpha)
-                if update_layer(l, i, j, params, grads, slots, layers, choices[OPTIMIZER], constants) != 0:
-                    write(shared, NOT_FINITE, 1)
-                if l > 0:
-                    transpose(i, j, fan_in, fan_out, params, layers[l, W], transposed, layers[l, W])
+            fan_out = layers[l, FAN_OUT]
+            if member == 0:
+                bias_gradient(l, rows, layers, ws, grads)
+                failed |= update_biases(l, params, grads, slots, layers, choices[OPTIMIZER], constants)
+            first, last = share(layers[l, FAN_IN], MR, member, size)
+            for i in range(first, last, _BLOCK_ROWS):
+                for j in range(0, fan_out, _BLOCK_COLS):
+                    p, q = min(_BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
+                    weight_gradient(l, i, p, j, q, rows, layers, zero, ws, grads)
+                    if alpha != 0:
+                        add_weight_penalty(l, i, p, j, q, params, grads, layers, decay)
+                    failed |= update_weights(l, i, p, j, q, params, grads, slots, layers, choices[OPTIMIZER], constants)
+        if failed != 0:
+            write(shared, NOT_FINITE, 1)
         if not barrier(shared, size):
             break
         if read(shared, NOT_FINITE) != 0:
@@ -205,6 +241,9 @@ def train(
         done += 1
         if choices[TRACK] and member == 0:
             gradient_norms(layers, grads, norms, epoch)
+        index += 1
+        if index == steps_per_epoch:
+            index, epoch = 0, epoch + 1
     restore(state)
     return done
 
@@ -216,13 +255,15 @@ def apply_update(params, grads, slots, layers, updates, optimizer, settings, con
     Returns 0, or 1 if some updates were not finite (those parameters keep their values), or 2 if the gradient was not
     (nothing has changed).
     """
-    if not_finite(0, grads.size, (grads,), (0,)) != 0:
+    if not_finite(0, 1, grads.size, 0, (span(grads, 0, grads.size),)) != 0:
         return 2
     state = flush_subnormals()
     updates[0] += 1
     prepare(updates[0], settings, constants)
     failed = 0
     for l in range(layers.shape[0]):
-        failed |= update_layer(l, 0, layers[l, FAN_IN], params, grads, slots, layers, optimizer, constants)
+        m, n = layers[l, FAN_IN], layers[l, FAN_OUT]
+        failed |= update_weights(l, 0, m, 0, n, params, grads, slots, layers, optimizer, constants)
+        failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
     restore(state)
     return 1 if failed != 0 else 0

@@ -11,6 +11,8 @@ import scipy.special
 from numpy.testing import assert_array_equal
 
 from fastmlp.kernels import JIT, elementary, simd
+from fastmlp.kernels.pointwise import pointwise
+from fastmlp.kernels.simd import span
 
 # The bound in ULP for each function; normal_cdf's depends on where, see `cdf_bound`.
 BOUNDS = {"exp": 2, "tanh": 2, "sigmoid": 3, "softplus": 3, "log": 3, "log1p": 3, "expm1": 3, "normal_cdf": 8}
@@ -20,12 +22,13 @@ EXTENDED = np.finfo(np.longdouble).nmant >= 63
 NEEDS_EXTENDED = pytest.mark.skipif(not EXTENDED, reason="np.longdouble is no wider than float64 on this platform")
 PRECISION = [np.float32, pytest.param(np.float64, marks=NEEDS_EXTENDED)]
 
-_map = simd.pointwise([getattr(elementary, name) for name in NAMES], inputs=(0,), outputs=(1,))
+_map = pointwise([getattr(elementary, name) for name in NAMES], inputs=(0,), outputs=(1,))
 
 
 @numba.njit(error_model="numpy")
 def _evaluate(code, x, out):
-    _map(code, x.size, (x, out), (0, 0))
+    n = x.size
+    _map(code, 1, n, n, (span(x, 0, n), span(out, 0, n)))
 
 
 def evaluate(name, x):
@@ -37,11 +40,11 @@ def evaluate(name, x):
 
 def fma_is_fused():
     """Whether the CPU that is compiled for rounds a multiply-add once: then a * a minus the rounded a * a is not 0."""
-    product = simd.pointwise([lambda a: simd.fma(a, a, -(a * a))], inputs=(0,), outputs=(1,))
+    product = pointwise([lambda a: simd.fma(a, a, -(a * a))], inputs=(0,), outputs=(1,))
 
     @numba.njit
     def run(x, out):
-        product(0, x.size, (x, out), (0, 0))
+        product(0, 1, 1, 1, (span(x, 0, 1), span(out, 0, 1)))
 
     x = np.full(1, 1 + np.finfo(np.float64).eps)
     run(x, x)

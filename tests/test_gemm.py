@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import textwrap
-from itertools import pairwise, product
+from itertools import product
 
 import numba
 import numpy as np
@@ -18,38 +18,27 @@ import pytest
 from llvmlite import binding as llvm
 from numpy.testing import assert_array_equal
 
-from fastmlp.kernels import JIT, dense, gemm, simd, transpose
+from fastmlp.kernels import JIT, dense, gemm, simd
+from fastmlp.kernels.simd import span
 
 FLOATS = [np.float32, np.float64]
 CANARY = 77.0
-MR, KC = gemm.MR, gemm.KC
+MR, NV, KC, PACK_ROWS, PACK_SIZE = gemm.MR, gemm.NV, gemm.KC, gemm._PACK_ROWS, gemm._PACK_SIZE
 
 
 @numba.njit
-def run_gemm(m, n, k, a, ao, sai, sak, b, bo, ldb, s, so, lds, c, co, ldc):
-    gemm.gemm(m, n, k, a, ao, sai, sak, b, bo, ldb, s, so, lds, c, co, ldc)
-
-
-@numba.njit
-def run_transpose(first, last, fan_in, fan_out, w, wo, t, to):
-    transpose.transpose(first, last, fan_in, fan_out, w, wo, t, to)
+def run_gemm(m, n, k, a, ao, sai, sak, b, bo, sbk, sbj, s, so, lds, c, co, ldc):
+    a, b = span(a, ao, a.size - ao), span(b, bo, b.size - bo)
+    s, c = span(s, so, s.size - so), span(c, co, c.size - co)
+    gemm.gemm(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc)
 
 
 def lanes(dtype):
     return simd.REGISTER_BYTES // np.dtype(dtype).itemsize
 
 
-def edges(dtype):
-    """(rows, columns, depths) on both sides of every boundary of the tiling."""
-    w = lanes(dtype)
-    nr = gemm.NV * w
-    rows = [0, 1, 3, MR - 1, MR, MR + 1, 2 * MR + 3]
-    columns = sorted({0, 1, w - 1, w, w + 1, 2 * w - 1, 2 * w, 2 * w + 1, nr - 1, nr, nr + 1, 2 * nr + 5})
-    return rows, columns, [0, 1, 2, 17, KC - 1, KC, KC + 1, 784]
-
-
 def whole(rng, *shape):
-    return rng.integers(-4, 5, shape)
+    return rng.integers(-4, 5, shape).astype(np.float64)  # in which NumPy's product of them is exact, too
 
 
 class Placed:
@@ -67,114 +56,186 @@ class Placed:
         return self.vector[self.offset : self.offset + rows * self.pitch].reshape(rows, self.pitch)[:, :columns]
 
 
-def multiply(a, b, s, dtype, *, a_transposed=False, one_row=False):
+MATRIX, ONE_ROW, ITSELF = S_KINDS = "S a matrix", "S one row", "S is C"
+ROWS, COLUMNS = STORED = "as it is", "transposed"
+EVERY_WAY = list(product(STORED, STORED, S_KINDS))
+
+
+def some(shapes):
+    """All of them; as plain Python, where a product takes milliseconds, every seventh."""
+    return list(shapes)[:: 1 if JIT else 7]
+
+
+in_every_way = pytest.mark.parametrize(
+    ("a_stored", "b_stored", "s_kind"), EVERY_WAY, ids=[f"A {a}, B {b}, {s}" for a, b, s in EVERY_WAY]
+)
+
+
+def multiply(a, b, s, dtype, a_stored=ROWS, b_stored=ROWS, s_kind=MATRIX):
     """C = S + A @ B by the kernel, after a check that nothing but C was written."""
-    m, k, n = a.shape[0], a.shape[1], b.shape[1]
-    pa = Placed(a.T if a_transposed else a, dtype, offset=1, gap=2)
-    pb, ps = Placed(b, dtype, offset=2, gap=1), Placed(s, dtype, offset=4, gap=3)
-    pc = Placed(np.full((m, n), CANARY), dtype, offset=5, gap=2)
-    strides = (1, pa.pitch) if a_transposed else (pa.pitch, 1)
-    inputs = [placed.vector.copy() for placed in (pa, pb, ps)]
-    lds = 0 if one_row else ps.pitch
+    (m, k), n = a.shape, b.shape[1]
+    pa = Placed(a.T if a_stored == COLUMNS else a, dtype, offset=1, gap=2)
+    pb = Placed(b.T if b_stored == COLUMNS else b, dtype, offset=2, gap=1)
+    pc = Placed(s if s_kind == ITSELF else np.full((m, n), CANARY), dtype, offset=5, gap=2)
+    ps = pc if s_kind == ITSELF else Placed(s, dtype, offset=4, gap=3)
+    a_strides = (1, pa.pitch) if a_stored == COLUMNS else (pa.pitch, 1)
+    b_strides = (1, pb.pitch) if b_stored == COLUMNS else (pb.pitch, 1)
+    inputs = [placed for placed in (pa, pb, ps) if placed is not pc]
+    before = [placed.vector.copy() for placed in inputs]
     run_gemm(
-        m, n, k, pa.vector, pa.offset, *strides, pb.vector, pb.offset, pb.pitch,
-        ps.vector, ps.offset, lds, pc.vector, pc.offset, pc.pitch,
+        m, n, k, pa.vector, pa.offset, *a_strides, pb.vector, pb.offset, *b_strides,
+        ps.vector, ps.offset, 0 if s_kind == ONE_ROW else ps.pitch, pc.vector, pc.offset, pc.pitch,
     )  # fmt: skip
-    for placed, before in zip((pa, pb, ps), inputs, strict=True):
-        assert_array_equal(placed.vector, before)
+    for placed, copy in zip(inputs, before, strict=True):
+        assert_array_equal(placed.vector, copy)
     result = pc.view.copy()
     pc.view[...] = CANARY
     assert (pc.vector == CANARY).all()
     return result
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("a_transposed", [False, True], ids=["rows of A", "columns of A"])
-@pytest.mark.parametrize("one_row", [False, True], ids=["S a matrix", "S one row"])
-def test_gemm_at_every_edge_of_the_tiling(one_row, a_transposed, dtype):
-    rng = np.random.default_rng(0)
-    for m, n, k in product(*edges(dtype)):
-        a, b, s = whole(rng, m, k), whole(rng, k, n), whole(rng, 1 if one_row else m, n)
-        result = multiply(a, b, s, dtype, a_transposed=a_transposed, one_row=one_row)
+class Operands:
+    """A, B and S of any shape up to the one given, cut from the same whole numbers."""
+
+    def __init__(self, m, n, k):
+        rng = np.random.default_rng(0)
+        self.a, self.b, self.s = whole(rng, m, k), whole(rng, k, n), whole(rng, m, n)
+
+    def check(self, m, n, k, dtype, a_stored, b_stored, s_kind):
+        a, b, s = self.a[:m, :k], self.b[:k, :n], self.s[: 1 if s_kind == ONE_ROW else m, :n]
+        result = multiply(a, b, s, dtype, a_stored, b_stored, s_kind)
         assert_array_equal(result, s + a @ b, err_msg=f"m, n, k = {m, n, k}")
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+@in_every_way
+def test_every_edge_of_the_tiling(a_stored, b_stored, s_kind, dtype):
+    """On both sides of every boundary: tiles, the two ways to halve what is left of the columns, blocks of k."""
+    w = lanes(dtype)
+    registers = [1, 2, NV, NV + 1, NV + 2, 2 * NV, 2 * NV + 1]
+    columns = sorted({0, 1, 2 * NV * w + 5, *(r * w + d for r in registers for d in (-1, 0, 1))} - {2 * NV * w + w + 1})
+    operands = Operands(2 * MR + 3, columns[-1], 2 * KC + 1)
+    for m, n in some(product([0, 1, 2, MR - 1, MR, MR + 1, 2 * MR + 3], columns)):
+        for k in (0, 1, 17, KC + 1) if m % 2 else (0, 2, KC - 1, KC, 2 * KC + 1):
+            operands.check(m, n, k, dtype, a_stored, b_stored, s_kind)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@in_every_way
+def test_a_single_row_of_every_width(a_stored, b_stored, s_kind, dtype):
+    w = lanes(dtype)
+    operands = Operands(1, 17 * w, KC + 1)
+    for n, k in some(product(sorted({r * w + d for r in range(17) for d in (0, 1, w - 1)}), (1, 3, KC + 1))):
+        operands.check(1, n, k, dtype, a_stored, b_stored, s_kind)
+
+
+def around(n):
+    return n - 1, n, n + 1
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@in_every_way
+def test_both_sides_of_what_is_packed(a_stored, b_stored, s_kind, dtype):
+    """Rows around the least that B is packed for, and around the rows of A that are packed together; sizes likewise."""
+    w = lanes(dtype)
+    together = gemm._A_REGISTERS * w
+    assert PACK_SIZE % 64 == 0, "the sizes below lie around it"
+    sizes = [(n, PACK_SIZE // 64) for n in around(64)]  # (n, k)
+    sizes += [(n, k) for n in ((NV + 1) * w, 2 * NV * w + 1) for k in around(KC)]
+    operands = Operands(2 * together + 3, 2 * NV * w + 1 + 64, max(2 * KC + 7, PACK_SIZE))
+    for m, (n, k) in some(product(sorted({*around(PACK_ROWS), *around(together), 2 * together + 3}), sizes)):
+        operands.check(m, n, k, dtype, a_stored, b_stored, s_kind)
+    for m, n, k in [(PACK_ROWS, 1, PACK_SIZE), (PACK_ROWS, 1, PACK_SIZE - 1), (together + 1, NV * w + 1, 2 * KC + 7)]:
+        operands.check(m, n, k, dtype, a_stored, b_stored, s_kind)
+    for k in (0, 1):  # nothing to pack
+        operands.check(PACK_ROWS, 2 * NV * w, k, dtype, a_stored, b_stored, s_kind)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("b_stored", STORED)
+@pytest.mark.parametrize("a_stored", STORED)
 @pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 784), (5, 7, 300), (64, 50, 1000), (130, 101, 513)])
-def test_gemm_on_real_numbers(m, n, k, dtype):
+def test_gemm_on_real_numbers(m, n, k, a_stored, b_stored, dtype):
     rng = np.random.default_rng(1)
     a, b, s = (rng.standard_normal(shape).astype(dtype) for shape in [(m, k), (k, n), (m, n)])
     wide = s + a.astype(np.longdouble) @ b
     # k + 1 roundings, each at most half an eps of the sum of the magnitudes
     bound = (k + 1) / 2 * np.finfo(dtype).eps * (np.abs(s) + np.abs(a).astype(np.float64) @ np.abs(b))
-    assert (np.abs(multiply(a, b, s, dtype) - wide) <= bound).all()
+    assert (np.abs(multiply(a, b, s, dtype, a_stored, b_stored) - wide) <= bound).all()
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_gemm_accumulates_where_s_is_c(dtype):
-    rng = np.random.default_rng(2)
-    for m, n, k in [(1, 1, 0), (MR + 1, lanes(dtype) + 1, KC + 1), (3, 2 * gemm.NV * lanes(dtype) + 1, 2 * KC)]:
-        a, b, c = whole(rng, m, k), whole(rng, k, n), Placed(whole(rng, m, n), dtype, gap=2)
-        expected = c.view + a @ b
-        va, vb = a.ravel().astype(dtype), b.ravel().astype(dtype)
-        run_gemm(m, n, k, va, 0, k, 1, vb, 0, n, c.vector, c.offset, c.pitch, c.vector, c.offset, c.pitch)
-        assert_array_equal(c.view, expected)
-        c.view[...] = CANARY
-        assert (c.vector == CANARY).all()
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_nan_in_one_row_stays_there(dtype):
-    a, b, s = np.ones((MR + 3, 5)), np.ones((5, 9)), np.zeros((MR + 3, 9))
+@pytest.mark.parametrize("b_stored", STORED)
+@pytest.mark.parametrize("m", [MR + 3, PACK_ROWS + 1])
+def test_nan_in_one_row_stays_there(m, b_stored, dtype):
+    k, n = 5, 9 if m < PACK_ROWS else PACK_SIZE // 4
+    a, b, s = np.ones((m, k)), np.ones((k, n)), np.zeros((m, n))
     a[MR - 1, 2], b[3, 4] = np.nan, np.inf
-    expected = np.full((MR + 3, 9), 5.0)
+    expected = np.full((m, n), 5.0)
     expected[:, 4], expected[MR - 1] = np.inf, np.nan
-    assert_array_equal(multiply(a, b, s, dtype), expected)
+    for a_stored in STORED:
+        assert_array_equal(multiply(a, b, s, dtype, a_stored, b_stored), expected)
 
 
 @pytest.mark.skipif(not JIT, reason="NumPy's product, the plain fallback, chooses its order of summation by the shape")
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_the_same_bits_however_the_product_is_divided(dtype):
+    """Single rows, tiles, packed or not: every number is one chain of multiply-adds over k, in order."""
     rng = np.random.default_rng(3)
-    m, n, k = 3 * MR + 2, 2 * gemm.NV * lanes(dtype) + 3, KC + 40
+    together = gemm._A_REGISTERS * lanes(dtype)
+    m, n, k = together + 3 * MR + 2, 2 * NV * lanes(dtype) + 3, KC + 40
     a, b, s = (rng.standard_normal(shape).astype(dtype) for shape in [(m, k), (k, n), (m, n)])
     undivided = multiply(a, b, s, dtype)
-    assert_array_equal(multiply(a, b, s, dtype, a_transposed=True), undivided)
-    for cut in (1, MR - 1, MR, MR + 1, m - 1):
-        parts = [multiply(a[rows], b, s[rows], dtype) for rows in (slice(cut), slice(cut, m))]
-        assert_array_equal(np.concatenate(parts), undivided)
-    for cut in (1, lanes(dtype) - 1, lanes(dtype), n - 1):
-        parts = [multiply(a, b[:, columns], s[:, columns], dtype) for columns in (slice(cut), slice(cut, n))]
-        assert_array_equal(np.concatenate(parts, axis=1), undivided)
-    for cut in (0, 1, KC // 2, KC, k):  # one chain of multiply-adds over k, wherever it is interrupted
-        start = multiply(a[:, :cut], b[:cut], s, dtype)
-        assert_array_equal(multiply(a[:, cut:], b[cut:], start, dtype), undivided)
+    for stored in product(STORED, STORED):
+
+        def parts(rows, columns=slice(None), depth=slice(None), start=s, stored=stored):
+            return multiply(a[rows, depth], b[depth, columns], start[rows, columns], dtype, *stored)
+
+        assert_array_equal(parts(slice(m)), undivided)
+        for cut in (1, 2, MR - 1, MR, MR + 1, PACK_ROWS - 1, PACK_ROWS, together, m - 1):
+            assert_array_equal(np.concatenate([parts(slice(cut)), parts(slice(cut, m))]), undivided)
+        for cut in (1, lanes(dtype) - 1, lanes(dtype), NV * lanes(dtype), n - 1):
+            for rows in (slice(m), slice(MR), slice(1)):  # alone, a narrow part is too small to be packed
+                pair = [parts(rows, columns) for columns in (slice(cut), slice(cut, n))]
+                assert_array_equal(np.concatenate(pair, axis=1), undivided[rows])
+        for cut in (0, 1, KC // 2, KC, k):  # one chain over k, wherever it is interrupted
+            for rows in (slice(m), slice(1)):
+                start = parts(rows, depth=slice(cut))
+                rest = multiply(a[rows, cut:], b[cut:], start, dtype, *stored)
+                assert_array_equal(rest, undivided[rows])
 
 
 # --- the products of a dense layer ---------------------------------------------------------------------------------
 
 
 @numba.njit
-def run_dense(rows, fan_in, fan_out, x, xo, params, wo, bo, z, zo):
-    dense.dense(rows, fan_in, fan_out, x, xo, params, wo, bo, z, zo)
+def run_dense(rows, fan_in, fan_out, x, params, z):
+    x, z = span(x, 3, rows * fan_in), span(z, 3, rows * fan_out)
+    w, b = span(params, 0, fan_in * fan_out), span(params, fan_in * fan_out, fan_out)
+    dense.dense(rows, fan_in, fan_out, x, w, b, z)
 
 
 @numba.njit
-def run_input_gradient(rows, fan_in, fan_out, delta, do, transposed, to, ws, zero, dx, dxo):
-    dense.dense_input_gradient(rows, fan_in, fan_out, delta, do, transposed, to, ws, zero, dx, dxo)
+def run_input_gradient(rows, fan_in, fan_out, delta, w, zeros, dx):
+    delta, dx = span(delta, 3, rows * fan_out), span(dx, 3, rows * fan_in)
+    dense.dense_input_gradient(rows, fan_in, fan_out, delta, span(w, 0, w.size), span(zeros, 1, fan_in), dx)
 
 
 @numba.njit
-def run_weight_gradient(first, last, rows, fan_in, fan_out, x, xo, delta, do, ws, zero, grads, wo):
-    dense.dense_weight_gradient(first, last, rows, fan_in, fan_out, x, xo, delta, do, ws, zero, grads, wo)
+def run_weight_gradient(i, m, j, n, rows, fan_in, fan_out, x, delta, zeros, dw):
+    x, delta = span(x, 3 + i, rows * fan_in - i), span(delta, 3 + j, rows * fan_out - j)
+    at = i * fan_out + j
+    zeros, dw = span(zeros, 1, max(m, n)), span(dw, 3 + at, fan_in * fan_out - at)
+    dense.dense_weight_gradient(m, n, rows, fan_in, fan_out, x, delta, zeros, dw)
 
 
 @numba.njit
-def run_bias_gradient(rows, fan_out, delta, do, ws, zero, one, grads, bo):
-    dense.dense_bias_gradient(rows, fan_out, delta, do, ws, zero, one, grads, bo)
+def run_bias_gradient(rows, fan_out, delta, db):
+    dense.dense_bias_gradient(rows, fan_out, span(delta, 3, rows * fan_out), span(db, 3, fan_out))
 
 
 LAYERS = [(1, 1, 1), (1, 784, 3), (7, 5, 1), (33, 3, 50), (MR, 16, 32), (MR + 1, 17, 33), (300, 20, 10), (5, 100, 257)]
+LAYERS += [(1, 300, 1), (300, 64, 1), (PACK_ROWS, 65, 64), (2, 1, 40), (130, 150, 70)]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -193,63 +254,82 @@ def test_dense_layer_and_its_three_gradients(rows, fan_in, fan_out, dtype):
         placed.view[...] = CANARY
         assert (placed.vector == CANARY).all()
 
-    vx, vdelta, vt = Placed(x, dtype), Placed(delta, dtype), Placed(w.T, dtype)
+    vx, vdelta = Placed(x, dtype).vector, Placed(delta, dtype).vector
     params = np.concatenate([w.ravel(), b.ravel()]).astype(dtype)
-    ws = np.concatenate([[CANARY, 1], np.zeros(max(fan_in, fan_out)), [CANARY]]).astype(dtype)  # a 1, then zeros
+    zeros = np.zeros(max(fan_in, fan_out) + 2, dtype)
+    zeros[[0, -1]] = CANARY
 
     z = out((rows, fan_out))
-    run_dense(rows, fan_in, fan_out, vx.vector, vx.offset, params, 0, w.size, z.vector, z.offset)
+    run_dense(rows, fan_in, fan_out, vx, params, z.vector)
     check(z, x @ w + b)
 
     dx = out((rows, fan_in))
-    arguments = vdelta.vector, vdelta.offset, vt.vector, vt.offset, ws, 2, dx.vector, dx.offset
-    run_input_gradient(rows, fan_in, fan_out, *arguments)
+    run_input_gradient(rows, fan_in, fan_out, vdelta, params[: w.size].copy(), zeros, dx.vector)
     check(dx, delta @ w.T)
 
     for first, last in {(0, fan_in), (fan_in // 2, fan_in), (0, fan_in // 2)}:
-        dw = out((fan_in, fan_out))
-        arguments = vx.vector, vx.offset, vdelta.vector, vdelta.offset, ws, 2, dw.vector, dw.offset
-        run_weight_gradient(first, last, rows, fan_in, fan_out, *arguments)
-        expected = np.full((fan_in, fan_out), CANARY)
-        expected[first:last] = (x.T @ delta)[first:last]
-        check(dw, expected)
+        for left, right in {(0, fan_out), (fan_out // 2, fan_out), (0, fan_out // 2)}:
+            dw = out((fan_in, fan_out))
+            block = first, last - first, left, right - left
+            run_weight_gradient(*block, rows, fan_in, fan_out, vx, vdelta, zeros, dw.vector)
+            expected = np.full((fan_in, fan_out), CANARY)
+            expected[first:last, left:right] = (x.T @ delta)[first:last, left:right]
+            if fan_out == 1 and left == right:
+                continue  # one output: there is no block without it
+            check(dw, expected)
 
     db = out((1, fan_out))
-    run_bias_gradient(rows, fan_out, vdelta.vector, vdelta.offset, ws, 2, 1, db.vector, db.offset)
+    run_bias_gradient(rows, fan_out, vdelta, db.vector)
     check(db, delta.sum(axis=0, keepdims=True))
 
 
+@pytest.mark.skipif(not JIT, reason="NumPy's product, the plain fallback, chooses its order of summation by the shape")
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_transpose_of_every_shape_in_parts(dtype):
+@pytest.mark.parametrize("fan_out", [1, 7])
+def test_the_same_bits_however_rows_and_weights_are_shared(fan_out, dtype):
+    """What threads divide: rows of the forward pass and of dX, rows of dW."""
     rng = np.random.default_rng(5)
-    w = lanes(dtype)
-    sizes = [1, 2, 3, w - 1, w, w + 1, 2 * w + 1, 5 * w]
-    for fan_in, fan_out in product(sizes, sizes):
-        source = Placed(rng.standard_normal((fan_in, fan_out)), dtype, offset=2)
-        target = Placed(np.full((fan_out, fan_in), CANARY), dtype, offset=5)
-        before = source.vector.copy()
-        cuts = sorted({0, fan_in // 3, fan_in // 2, fan_in})
-        for number, (first, last) in enumerate(pairwise(cuts), 1):
-            run_transpose(first, last, fan_in, fan_out, source.vector, 2, target.vector, 5)
-            expected = np.full((fan_out, fan_in), CANARY, dtype)
-            expected[:, :last] = source.view.T[:, :last]
-            assert_array_equal(target.view, expected, err_msg=f"{fan_in, fan_out}, part {number}")
-        target.view[...] = CANARY
-        assert (target.vector == CANARY).all()
-        assert_array_equal(source.vector, before)
+    rows, fan_in = 2 * PACK_ROWS + 3, 150
+    x, delta, params = (
+        rng.standard_normal(n).astype(dtype) for n in (rows * fan_in, rows * fan_out, (fan_in + 1) * fan_out)
+    )
+    zeros, w = np.zeros(max(fan_in, fan_out) + 1, dtype), params[: fan_in * fan_out].copy()
+
+    def shifted(v):
+        return np.concatenate([np.zeros(3, dtype), v])
+
+    def results(cut):
+        z, dx, dw = (np.zeros(3 + n, dtype) for n in (rows * fan_out, rows * fan_in, fan_in * fan_out))
+        for first, last in ((0, cut), (cut, rows)):
+            n = last - first
+            part_z, part_dx = np.zeros(3 + n * fan_out, dtype), np.zeros(3 + n * fan_in, dtype)
+            run_dense(n, fan_in, fan_out, shifted(x[first * fan_in :]), params, part_z)
+            run_input_gradient(n, fan_in, fan_out, shifted(delta[first * fan_out :]), w, zeros, part_dx)
+            z[3 + first * fan_out : 3 + last * fan_out] = part_z[3:]
+            dx[3 + first * fan_in : 3 + last * fan_in] = part_dx[3:]
+        for first, last in ((0, cut), (cut, fan_in)):
+            shape, operands = (rows, fan_in, fan_out), (shifted(x), shifted(delta), zeros)
+            run_weight_gradient(first, last - first, 0, fan_out, *shape, *operands, dw)
+        return z, dx, dw
+
+    whole_results = results(0)
+    for cut in (1, MR, PACK_ROWS, 2 * PACK_ROWS):
+        for part, undivided in zip(results(cut), whole_results, strict=True):
+            assert_array_equal(part, undivided)
 
 
-# --- memory --------------------------------------------------------------------------------------------------------
+# --- memory beyond the operands ------------------------------------------------------------------------------------
 
 GUARDED = """
     import ctypes, mmap, sys
-    from itertools import pairwise, product
     import numba, numpy as np
-    from fastmlp.kernels import activations, gemm, simd, transpose
+    from itertools import product
+    from fastmlp.kernels import activations, gemm, simd, softmax, sums
+    from fastmlp.kernels.simd import span
 
-    PAGE, PROT_NONE = mmap.PAGESIZE, 0
     mprotect = ctypes.CDLL(None, use_errno=True).mprotect
     mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    PAGE, PROT_NONE = mmap.PAGESIZE, 0
     kept = []
 
     def guarded(n, dtype, end):
@@ -271,16 +351,24 @@ GUARDED = """
         sys.exit("not guarded")
 
     @numba.njit
-    def run_gemm(m, n, k, a, ao, sai, sak, b, bo, ldb, s, so, lds, c, co, ldc):
-        gemm.gemm(m, n, k, a, ao, sai, sak, b, bo, ldb, s, so, lds, c, co, ldc)
+    def whole(v):
+        return span(v, 0, v.size)
 
     @numba.njit
-    def run_transpose(first, last, fan_in, fan_out, w, wo, t, to):
-        transpose.transpose(first, last, fan_in, fan_out, w, wo, t, to)
+    def run_gemm(m, n, k, a, sai, sak, b, sbk, sbj, s, c):
+        gemm.gemm(m, n, k, whole(a), sai, sak, whole(b), sbk, sbj, whole(s), 0, whole(c), n)
 
     @numba.njit
-    def run_copy(n, source, target):
-        activations.copy(0, n, (source, target), (0, 0))
+    def run_copy(rows, n, pitch, source, target):
+        activations.copy(0, rows, n, pitch, (whole(source), whole(target)))
+
+    @numba.njit
+    def run_rows(rows, k, z, log_a, a, sums_of_rows, sums_of_columns):
+        softmax.softmax(rows, k, (whole(z), whole(log_a), whole(a)))
+        softmax.softmax_backward(rows, k, (whole(a), whole(log_a)))
+        sums.row_sums(rows, k, whole(z), whole(sums_of_rows))
+        sums.column_sums(rows, k, whole(z), whole(sums_of_columns))
+        sums.row_dots(rows, k, whole(z), whole(sums_of_columns), whole(sums_of_columns), whole(sums_of_rows))
 
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):
@@ -292,21 +380,28 @@ GUARDED = """
                 return vector
 
             columns = (1, w - 1, w, w + 1, 2 * w, gemm.NV * w - 1, gemm.NV * w + 1)
-            for m, n, k in product((1, gemm.MR - 1, gemm.MR, gemm.MR + 1), columns, (1, 7, gemm.KC + 1)):
-                a, b, s = (rng.integers(-4, 5, shape) for shape in ((m, k), (k, n), (1, n)))
-                vb, vs, vc = put(b), put(s), put(np.zeros((m, n)))
-                for va, strides in ((put(a), (k, 1)), (put(a.T), (1, m))):
-                    run_gemm(m, n, k, va, 0, *strides, vb, 0, n, vs, 0, 0, vc, 0, n)
-                    assert (vc.reshape(m, n) == s + a @ b).all(), (m, n, k)
-            for rows, cols in product((1, w - 1, w, w + 1, 2 * w + 1), repeat=2):
-                matrix = rng.standard_normal((rows, cols)).astype(dtype)
-                source, target = put(matrix), put(np.zeros((cols, rows)))
-                run_transpose(0, rows, rows, cols, source, 0, target, 0)
-                assert (target.reshape(cols, rows) == matrix.T).all()
+            shapes = [*product((1, gemm.MR - 1, gemm.MR, gemm.MR + 1), columns, (1, 7, gemm.KC + 1))]
+            shapes += [(1, n, 3) for n in (3 * w, 4 * w - 1, 7 * w + 1, 8 * w - 1, 13 * w + 1)]
+            together = gemm._A_REGISTERS * w
+            shapes += product((gemm._PACK_ROWS, together - 1, together + 1), (gemm.NV * w + 1, 4 * w), (gemm.KC + 1,))
+            for m, n, k in shapes:
+                a, b, s = (rng.integers(-4, 5, shape).astype(float) for shape in ((m, k), (k, n), (1, n)))
+                vs, vc = put(s), put(np.zeros((m, n)))
+                for va, a_strides in ((put(a), (k, 1)), (put(a.T), (1, m))):
+                    for vb, b_strides in ((put(b), (n, 1)), (put(b.T), (1, k))):
+                        run_gemm(m, n, k, va, *a_strides, vb, *b_strides, vs, vc)
+                        assert (vc.reshape(m, n) == s + a @ b).all(), (m, n, k)
             for n in range(1, 3 * w + 2):
-                source, target = put(np.arange(n)), put(np.zeros(n))
-                run_copy(n, source, target)
-                assert (source == target).all()
+                for rows, pitch in ((1, 0), (3, n + 1)):
+                    size = (rows - 1) * pitch + n
+                    source, target = put(np.arange(size)), put(np.arange(size))
+                    run_copy(rows, n, pitch, source, target)
+                    assert (source == target).all()
+                z, log_a, a = (put(np.ones((3, n))) for _ in range(3))
+                of_rows, of_columns = put(np.zeros(3)), put(np.zeros(n))
+                run_rows(3, n, z, log_a, a, of_rows, of_columns)
+                assert (of_columns == 3).all()
+                assert (of_rows == 3 * n + 3).all()
         kept.clear()
 """
 
@@ -339,17 +434,12 @@ def test_the_guard_pages_stop_a_read_beyond_them(end):
 
 ASSEMBLY = """
     import json, sys
-    import numba
     from numba import types
     from fastmlp.kernels import gemm, simd
 
-    @numba.njit
-    def run_gemm(m, n, k, a, ao, sai, sak, b, bo, ldb, s, so, lds, c, co, ldc):
-        gemm.gemm(m, n, k, a, ao, sai, sak, b, bo, ldb, s, so, lds, c, co, ldc)
-
-    i, v = types.int64, types.Array(getattr(types, sys.argv[1]), 1, "C")
-    run_gemm.compile((i, i, i, v, i, i, i, v, i, i, v, i, i, v, i, i))  # not run: this CPU may lack the instructions
-    (signature,) = gemm.gemm.signatures
+    i, v = types.int64, types.CPointer(getattr(types, sys.argv[1]))
+    signature = i, i, i, v, i, i, v, i, i, v, i, v, i
+    gemm.gemm.compile(signature)  # not run: this CPU may lack the instructions
     assembly = gemm.gemm.inspect_asm(signature)
     print(json.dumps({"bytes": simd.REGISTER_BYTES, "tile": gemm.MR * gemm.NV, "assembly": assembly}))
 """
@@ -380,8 +470,8 @@ def vectors_on_the_stack(loop, assembly):
 @pytest.mark.parametrize(
     ("cpu", "dtype"), [("host", "float32"), ("host", "float64"), ("haswell", "float32"), ("skylake-avx512", "float32")]
 )
-def test_the_tile_stays_in_registers(cpu, dtype):
-    """In the loop over k all accumulators are vector registers of full width, and none visits the stack."""
+def test_tiles_stay_in_registers(cpu, dtype):
+    """In each loop over k all accumulators are vector registers of full width, and none visits the stack."""
     if cpu == "skylake-avx512" and simd.REGISTER_BYTES == 64:
         pytest.skip("the CPU compiled for has 64-byte registers itself")
     if cpu == "host" and not host_has_fma():
@@ -391,13 +481,17 @@ def test_the_tile_stays_in_registers(cpu, dtype):
     machine = json.loads(result.stdout)
     register = {64: "zmm", 32: "ymm", 16: "xmm"}[machine["bytes"]]
     suffix = {"float32": "ps", "float64": "pd"}[dtype]
+    any_multiply_add = re.compile(r"vfn?m(add|sub)")
     multiply_add = re.compile(rf"vfmadd[123]+{suffix}\s.*%{register}")
-    loops = innermost_loops(machine["assembly"])
-    counts = [sum(bool(multiply_add.match(line)) for line in loop) for loop in loops]
-    busy = [loop for loop, count in zip(loops, counts, strict=True) if count >= 8]
+    counts, strips = [], []
+    for loop in innermost_loops(machine["assembly"]):
+        counts.append(sum(bool(multiply_add.match(line)) for line in loop))
+        assert counts[-1] == sum(bool(any_multiply_add.match(line)) for line in loop), "a register that is not full"
+        if counts[-1] > 0:
+            assert vectors_on_the_stack(loop, machine["assembly"]) == []
+        strips.append(counts[-1] >= 8 * sum(line.startswith("vbroadcast") for line in loop) > 0)
     assert max(counts, default=0) >= machine["tile"], "no loop holds a whole tile's multiply-adds"
-    for loop in busy:
-        assert vectors_on_the_stack(loop, machine["assembly"]) == []
+    assert any(strips), "no loop multiplies one number of a single row by eight registers of B"
 
 
 def host_has_fma():

@@ -20,12 +20,15 @@ def evaluate(output, loss, z, y):
     """(losses of the rows, dL/dz) by the kernels: those of a network whose only layer is the identity."""
     rows, k = z.shape
     mlp = MLP([k, k], output_activation=output, loss=loss, weight_init=lambda n, *_: np.eye(n), dtype=z.dtype)
-    empty, params, layers, blocks, ws, block_rows, *codes = mlp.compiled_arguments(rows)
-    out, dx, targets = np.empty_like(z).ravel(), np.empty_like(z), y.flatten()
-    total = backprop.infer(z.ravel(), targets, params, layers, blocks, ws, block_rows, *codes, out)
-    network = params, np.empty_like(params), layers, blocks, ws
-    backprop.backward(rows, targets, out, empty, *network, *codes, 0.0, np.empty_like(params), dx.reshape(-1))
+    network, codes = mlp.compiled_arguments(rows), mlp._loss_codes
+    params, blocks, ws = network[0], network[2], network[3]
+    dx, targets, gradient = np.empty_like(z), y.flatten(), np.empty_like(params)
+    total = backprop.total_loss(z, targets, *network, *codes)
     row_loss = ws[blocks[backprop.ROW_LOSS] :][:rows].copy()
+    out = np.empty_like(z)
+    assert backprop.infer(z, *network, out)
+    none, limits = np.empty(0, z.dtype), (-np.inf, np.inf)
+    assert backprop.backward(rows, targets, out, none, *network[:-1], *codes, *limits, 0.0, gradient, dx)
     np.testing.assert_array_equal(targets, y.ravel())
     slack = rows * np.finfo(z.dtype).eps * np.abs(row_loss).sum()
     assert_allclose(total, row_loss.sum(dtype=np.float64), rtol=0, atol=slack)

@@ -195,6 +195,15 @@ def test_sums_at_the_edges_of_a_block(network, data, twin, dtype, length):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", [[70, 66, 65, 3], [65, 130, 1]])
+def test_rows_for_which_weights_are_packed(network, data, twin, sizes, dtype):
+    mlp = network(sizes, dtype=dtype)
+    for rows in (*around(gemm._PACK_ROWS), 130):
+        X, y = data(mlp, rows)
+        assert_gradient_agrees(mlp, twin(mlp), X, y)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sizes", [[1, 1], [1, 1, 1], [3, 4, 1]])
 def test_one_row_and_one_output(network, data, twin, sizes, dtype):
     for output in ("linear", "sigmoid", "tanh", "exp"):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from fastmlp import MLP
-from fastmlp.kernels import JIT, simd
+from fastmlp.kernels import JIT, subnormals
 
 pytestmark = pytest.mark.skipif(
-    not (JIT and simd._HAS_MXCSR), reason="only compiled kernels on x86 switch subnormal numbers off"
+    not (JIT and subnormals._HAS_MXCSR), reason="only compiled kernels on x86 switch subnormal numbers off"
 )
 
 

@@ -1,0 +1,119 @@
+"""From a function of single numbers to a kernel that maps it over arrays, a register at a time."""
+
+import inspect
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic
+
+from .simd import Lanes, absolute, lanes_of, load, splat, store, tail_mask
+
+_I1, _I64 = ir.IntType(1), ir.IntType(64)
+
+
+def _emit_run(builder, n, function, inputs, outputs, constants, flag):
+    """``outputs[:][i] = function(*inputs[:][i])`` for i < n: whole registers first, the rest under a mask."""
+    count = lanes_of(inputs[0].type.pointee)
+    whole = builder.and_(n, ir.Constant(_I64, -count))
+
+    def apply(start, mask):
+        values = [Lanes(builder, load(builder, builder.gep(p, [start]), count, mask)) for p in inputs]
+        results = function(*([constants] if constants else []), *values)
+        targets = iter(outputs)
+        for result in results if isinstance(results, tuple) else (results,):
+            if isinstance(result, Lanes) and result.element == _I1:
+                inside = result.value if mask is None else builder.and_(result.value, mask)
+                mark = builder.bitcast(inside, ir.IntType(count))
+                builder.store(builder.or_(builder.load(flag), builder.zext(mark, _I64)), flag)
+            else:
+                pointer = builder.gep(next(targets), [start])
+                store(builder, values[0].lift(result), pointer, mask)
+
+    with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole, ir.Constant(_I64, count), inc=True) as (i, _):
+        apply(i, None)
+    with builder.if_then(builder.icmp_signed("<", whole, n)):
+        apply(whole, tail_mask(builder, builder.sub(n, whole), count))
+
+
+def pointwise(functions, inputs, outputs, n_scalars=0):
+    """A kernel that maps the function number `code` of a table over arrays.
+
+    Parameters
+    ----------
+    functions : list of callable
+        Each takes numbers (as many of `inputs` as it has parameters) and returns a number or a tuple of numbers (as
+        many of `outputs` as it gives); a mask may follow. With `n_scalars`, a list of those comes first.
+    inputs, outputs : tuple of int
+        Positions in the tuple of spans that a call passes.
+    n_scalars : int
+        How many numbers, the same for all elements, a call passes in a tuple after the spans.
+
+    Returns
+    -------
+    apply(code, rows, n, pitch, spans[, scalars]) -> int
+        To be called from ``@njit`` code: works on `rows` runs of `n` numbers, each starting `pitch` after the one
+        before, of every span (`simd.span`). An output may be the same place as an input, but must not overlap it
+        otherwise. Returns non-zero if a mask was true anywhere.
+    """
+    arity = [len(inspect.signature(function).parameters) - (n_scalars > 0) for function in functions]
+
+    def plain(code, rows, n, pitch, spans, *scalars):
+        """The map that `pointwise` promises, by NumPy."""
+        flag = 0
+        for start in range(0, rows * pitch, pitch) if rows > 1 else range(rows):
+            runs = [span[start : start + n] for span in spans]
+            values = [runs[i].copy() for i in inputs[: arity[code]]]
+            with np.errstate(all="ignore"):
+                results = functions[code](*scalars, *values)
+            targets = iter(outputs)
+            for result in results if isinstance(results, tuple) else (results,):
+                if np.asarray(result).dtype == bool:
+                    flag |= int(np.any(result))
+                else:
+                    runs[next(targets)][:] = result
+        return flag
+
+    if config.DISABLE_JIT:
+        return plain
+
+    def generate(context, builder, signature, arguments):
+        code, rows, n, pitch, spans, *scalars = arguments
+        starts = [builder.extract_value(spans, i) for i in range(len(signature.args[4].types))]
+        numbers = [builder.extract_value(scalars[0], i) for i in range(n_scalars)]
+        constants = [Lanes(builder, splat(builder, x, lanes_of(x.type))) for x in numbers]
+        flag = cgutils.alloca_once_value(builder, ir.Constant(_I64, 0))
+        done = builder.append_basic_block("pointwise.done")
+        switch = builder.switch(code, done)
+        for index, function in enumerate(functions):
+            block = builder.append_basic_block(f"pointwise.{index}")
+            switch.add_case(ir.Constant(code.type, index), block)
+            builder.position_at_end(block)
+            with cgutils.for_range(builder, rows) as loop:
+                offset = builder.mul(loop.index, pitch)
+                run = [builder.gep(start, [offset]) for start in starts]
+                sources, targets = [run[i] for i in inputs[: arity[index]]], [run[i] for i in outputs]
+                _emit_run(builder, n, function, sources, targets, constants, flag)
+            builder.branch(done)
+        builder.position_at_end(done)
+        return builder.load(flag)
+
+    i = types.int64
+    if n_scalars:
+
+        @intrinsic
+        def apply(typing_context, code, rows, n, pitch, spans, scalars):
+            return types.int64(i, i, i, i, spans, types.UniTuple(spans.types[0].dtype, n_scalars)), generate
+    else:
+
+        @intrinsic
+        def apply(typing_context, code, rows, n, pitch, spans):
+            return types.int64(i, i, i, i, spans), generate
+
+    return apply
+
+
+# not_finite(0, rows, n, pitch, (span,)) -> non-zero if a number is infinite or NaN
+not_finite = pointwise([lambda x: ~(absolute(x) < math.inf)], inputs=(0,), outputs=())

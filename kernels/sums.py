@@ -1,0 +1,113 @@
+"""Sums over the rows or the columns of a matrix, always in the same order."""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic
+
+from . import simd
+
+_I64 = ir.IntType(64)
+_CHAINS = 4  # running sums: one alone would wait for each addition to end
+
+
+def _emit_column_sums(builder, rows, cols, x, out):
+    count = simd.lanes_of(x.type.pointee)
+    vector = ir.VectorType(x.type.pointee, count)
+    zero, chains = ir.Constant(vector, [0.0] * count), ir.Constant(_I64, _CHAINS)
+    whole = builder.and_(rows, ir.Constant(_I64, -_CHAINS))
+    with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), cols, ir.Constant(_I64, count), inc=True) as (j, _):
+        mask = simd.tail_mask(builder, builder.sub(cols, j), count)
+        sums = [cgutils.alloca_once(builder, vector) for _ in range(_CHAINS)]
+        for total in sums:
+            builder.store(zero, total)
+        start = builder.gep(x, [j])
+
+        def add(row, total, start=start, mask=mask):
+            number = simd.load(builder, builder.gep(start, [builder.mul(row, cols)]), count, mask)
+            builder.store(builder.fadd(builder.load(total), number), total)
+
+        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole, chains, inc=True) as (row, _):
+            for i, total in enumerate(sums):
+                add(builder.add(row, ir.Constant(_I64, i)), total)
+        with cgutils.for_range(builder, builder.sub(rows, whole)) as loop:
+            add(builder.add(whole, loop.index), sums[0])
+        while len(sums) > 1:
+            half = len(sums) // 2
+            for low, high in zip(sums[:half], sums[half:], strict=True):
+                builder.store(builder.fadd(builder.load(low), builder.load(high)), low)
+            sums = sums[:half]
+        simd.store(builder, builder.load(sums[0]), builder.gep(out, [j]), mask)
+
+
+@intrinsic
+def _column_sums_lowered(typing_context, rows, cols, x, out):
+    def generate(context, builder, signature, arguments):
+        _emit_column_sums(builder, *arguments)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, x, out), generate
+
+
+def _column_sums_plain(rows, cols, x, out):
+    """``out = sum(x)`` over the rows of x (rows, cols), both spans."""
+    out[:cols] = x[: rows * cols].reshape(rows, cols).sum(axis=0)
+
+
+def _emit_row_sums(builder, rows, cols, x, out, weights=None, start=None):
+    """``out = sum(x, axis=1)``, or ``out = start + x @ weights``."""
+    count = simd.lanes_of(x.type.pointee)
+    zero = ir.Constant(ir.VectorType(x.type.pointee, count), [0.0] * count)
+    total = cgutils.alloca_once(builder, zero.type)
+    with cgutils.for_range(builder, rows) as loop:
+        row = builder.gep(x, [builder.mul(loop.index, cols)])
+        builder.store(zero, total)
+        step = ir.Constant(_I64, count)
+        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), cols, step, inc=True) as (j, _):
+            mask = simd.tail_mask(builder, builder.sub(cols, j), count)
+            number = simd.Lanes(builder, simd.load(builder, builder.gep(row, [j]), count, mask))
+            before = simd.Lanes(builder, builder.load(total))
+            if weights is None:
+                after = before + number
+            else:
+                weight = simd.Lanes(builder, simd.load(builder, builder.gep(weights, [j]), count, mask))
+                after = simd.fma(number, weight, before)
+            builder.store(after.value, total)
+        result = simd.reduce(builder, "add", builder.load(total))
+        if start is not None:
+            result = builder.fadd(builder.load(start), result)
+        builder.store(result, builder.gep(out, [loop.index]))
+
+
+@intrinsic
+def _row_sums_lowered(typing_context, rows, cols, x, out):
+    def generate(context, builder, signature, arguments):
+        _emit_row_sums(builder, *arguments)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, x, out), generate
+
+
+def _row_sums_plain(rows, cols, x, out):
+    """``out = sum(x)`` over the columns of x (rows, cols), both spans."""
+    out[:rows] = x[: rows * cols].reshape(rows, cols).sum(axis=1)
+
+
+@intrinsic
+def _row_dots_lowered(typing_context, rows, cols, x, weights, start, out):
+    def generate(context, builder, signature, arguments):
+        rows, cols, x, weights, start, out = arguments
+        _emit_row_sums(builder, rows, cols, x, out, weights, start)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, x, weights, start, out), generate
+
+
+def _row_dots_plain(rows, cols, x, weights, start, out):
+    """``out = start + x @ weights`` for x (rows, cols), weights (cols,) and one number at `start`, all spans."""
+    out[:rows] = start[0] + x[: rows * cols].reshape(rows, cols) @ weights[:cols]
+
+
+row_dots = _row_dots_plain if config.DISABLE_JIT else _row_dots_lowered
+row_sums = _row_sums_plain if config.DISABLE_JIT else _row_sums_lowered
+column_sums = _column_sums_plain if config.DISABLE_JIT else _column_sums_lowered

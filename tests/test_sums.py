@@ -1,0 +1,109 @@
+"""Sums over rows and columns, and dot products with the rows: exact where they can be, within their roundings else."""
+
+from itertools import product
+
+import numba
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from fastmlp.kernels import JIT, simd, sums
+from fastmlp.kernels.simd import span
+
+FLOATS = [np.float32, np.float64]
+CANARY = 77.0
+
+
+@numba.njit
+def run_column_sums(rows, cols, x, weights, start, out):
+    sums.column_sums(rows, cols, span(x, 3, rows * cols), span(out, 2, cols))
+
+
+@numba.njit
+def run_row_sums(rows, cols, x, weights, start, out):
+    sums.row_sums(rows, cols, span(x, 3, rows * cols), span(out, 2, rows))
+
+
+@numba.njit
+def run_row_dots(rows, cols, x, weights, start, out):
+    weights, start = span(weights, 1, cols), span(start, 1, 1)
+    sums.row_dots(rows, cols, span(x, 3, rows * cols), weights, start, span(out, 2, rows))
+
+
+KINDS = {  # the kernel; its sums in the precision of the arguments; how many numbers go into each
+    "columns": (run_column_sums, lambda x, w, s: x.sum(axis=0), lambda rows, cols: rows),
+    "rows": (run_row_sums, lambda x, w, s: x.sum(axis=1), lambda rows, cols: cols),
+    "dots": (run_row_dots, lambda x, w, s: s + x @ w, lambda rows, cols: cols + 1),
+}
+EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
+
+
+def evaluate(kind, x, weights, start):
+    """The kernel's sums, after a check that it has written nothing else. Around its inputs lie NaN."""
+    dtype, (rows, cols) = x.dtype, x.shape
+
+    def among(values, before, after, other):
+        return np.concatenate([np.full(before, other), np.ravel(values), np.full(after, other)]).astype(dtype)
+
+    inputs = among(x, 3, 70, np.nan), among(weights, 1, 70, np.nan), among(start, 1, 1, np.nan)
+    copies, size = [v.copy() for v in inputs], cols if kind == "columns" else rows
+    out = np.full(size + 72, CANARY, dtype)
+    KINDS[kind][0](rows, cols, *inputs, out)
+    for v, before in zip(inputs, copies, strict=True):
+        assert_array_equal(v, before)
+    assert (out[:2] == CANARY).all()
+    assert (out[2 + size :] == CANARY).all()
+    return out[2 : 2 + size]
+
+
+def shapes(dtype):
+    """(rows, columns) on both sides of the running sums and of the registers."""
+    w = simd.REGISTER_BYTES // np.dtype(dtype).itemsize
+    rows = {0, 1, 2, 3, sums._CHAINS, sums._CHAINS + 1, 2 * sums._CHAINS - 1, 2 * sums._CHAINS + 2}
+    return product(sorted(rows), [0, 1, 2, w - 1, w, w + 1, 2 * w - 1, 2 * w, 2 * w + 1, 5 * w + 3])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@EVERY_KIND
+def test_sums_of_whole_numbers_are_exact(kind, dtype):
+    rng = np.random.default_rng(0)
+    for rows, cols in [*shapes(dtype), (1000, 3), (3, 1000)]:
+        x, weights, start = (rng.integers(-9, 10, shape) for shape in ((rows, cols), cols, 1))
+        expected = KINDS[kind][1](x, weights, start)
+        assert_array_equal(evaluate(kind, x.astype(dtype), weights, start), expected, err_msg=f"{rows} x {cols}")
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@EVERY_KIND
+def test_sums_of_real_numbers(kind, dtype):
+    rng = np.random.default_rng(1)
+    _, function, length = KINDS[kind]
+    for rows, cols in [(1, 784), (10_000, 1), (301, 65), (7, 1001), *shapes(dtype)]:
+        x, weights, start = (rng.standard_normal(shape).astype(dtype) for shape in ((rows, cols), cols, 1))
+        wide = function(*(v.astype(np.longdouble) for v in (x, weights, start)))
+        # one rounding for each number and product, each at most half an eps of the sum of the magnitudes
+        bound = length(rows, cols) * np.finfo(dtype).eps * function(*(np.abs(v) for v in (x, weights, start)))
+        assert (np.abs(evaluate(kind, x, weights, start) - wide) <= bound).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@EVERY_KIND
+def test_nan_stays_in_its_sum(kind, dtype):
+    rng = np.random.default_rng(2)
+    for rows, cols in ((5, 3), (9, 40)):
+        x, weights, start = (rng.integers(1, 10, shape).astype(dtype) for shape in ((rows, cols), cols, 1))
+        expected = KINDS[kind][1](x, weights, start)
+        x[rows - 1, cols - 1] = np.nan
+        expected[-1] = np.nan
+        assert_array_equal(evaluate(kind, x, weights, start), expected)
+
+
+@pytest.mark.skipif(not JIT, reason="NumPy's product, the plain fallback, chooses its order of summation by the shape")
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("kind", ["rows", "dots"])
+def test_a_row_has_the_same_bits_in_any_company(kind, dtype):
+    rng = np.random.default_rng(3)
+    x, weights, start = (rng.standard_normal(shape).astype(dtype) for shape in ((7, 53), 53, 1))
+    together = evaluate(kind, x, weights, start)
+    alone = [evaluate(kind, x[i : i + 1], weights, start)[0] for i in range(7)]
+    assert_array_equal(alone, together)
