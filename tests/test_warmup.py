@@ -19,7 +19,8 @@ COUNT = """
     def signatures():
         modules = activations, backprop, training
         kernels = {f"{m.__name__}.{n}": f for m in modules for n, f in vars(m).items() if hasattr(f, "signatures")}
-        return {name: len(f.signatures) for name, f in kernels.items() if f.targetoptions.get("no_cpython_wrapper") is None}
+        entries = {name: f for name, f in kernels.items() if "no_cpython_wrapper" not in f.targetoptions}
+        return {name: len(f.signatures) for name, f in entries.items()}
 
     counts = [signatures()]
     fastmlp.warmup(sys.argv[1])
