@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import _threads
 from . import _validation as validation
 from ._layout import A, Layout, Tables, Views, aligned_empty
 from .kernels import activations, backprop, losses, training
@@ -141,6 +142,23 @@ class Network:
     def _infer(self, x: Array, tables: Tables, ws: Array, out: Array) -> None:
         """Runs the network, as many rows at a time as the tables are for."""
         if not backprop.infer(x, self._parameters, tables.layers, tables.blocks, ws, tables.rows, out):
+            validation.scan("X", x)
+
+    def _infer_together(self, x: Array, tables: Tables, out: Array, n_threads: int | None) -> None:
+        """The same for many rows, by as many threads as they are worth; the same bits for any number."""
+        n, size = len(x), tables.size
+        guess = _threads.seconds(2.0 * n * self._layout.n_parameters, n * sum(self.layer_sizes))
+        blocks = -(-n // tables.rows)
+        finite = []
+
+        def part(member: int, members: int) -> None:
+            first, last = (blocks * i // members * tables.rows for i in (member, member + 1))
+            layers, ws = tables.layers, np.empty(size, self._dtype)
+            rows = x[first:last], self._parameters, layers, tables.blocks, ws, tables.rows, out[first:last]
+            finite.append(backprop.infer(*rows))
+
+        _threads.together(part, _threads.team_size(n_threads, guess), lambda: None)
+        if not all(finite):
             validation.scan("X", x)
 
     def _total_loss(self, x: Array, y: Array, tables: Tables, ws: Array) -> float:

@@ -171,8 +171,7 @@ def _as_kernel_array(array: Array, dtype: Any) -> Array:
 
 def features(name: str, value: Any, n_features: int, dtype: Any, *, scan: bool = True) -> Array:
     """X as (n, n_features) in C order of `dtype`, finite if `scan` (else the caller's kernel looks)."""
-    ready = type(value) is np.ndarray and value.dtype == dtype and value.ndim == 2 and value.flags.carray
-    if ready and value.shape[1] == n_features and value.shape[0] > 0:  # quickly: a prediction takes a microsecond
+    if type(value) is np.ndarray and _is_ready(value, n_features, dtype):
         if scan:
             _scan(name, value)
         return value
@@ -188,6 +187,12 @@ def features(name: str, value: Any, n_features: int, dtype: Any, *, scan: bool =
     if scan:
         _scan(name, array)
     return array
+
+
+def _is_ready(array: Array, n_features: int, dtype: Any) -> bool:
+    """Whether there is nothing to check or to convert: a prediction takes a microsecond, and so may its checks."""
+    shape = array.shape
+    return len(shape) == 2 and shape[1] == n_features and shape[0] > 0 and array.dtype == dtype and array.flags.carray
 
 
 def scan(name: str, array: Array) -> None:

@@ -2,30 +2,24 @@
 
 import contextlib
 import math
-import os
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _validation as validation
+from . import _threads
 from ._layout import aligned_empty
-from .kernels import JIT, team, training
 from .kernels import optimizers as optimizer_kernels
+from .kernels import team, training
 from .kernels.backprop import ROWS_TOGETHER
 
 if TYPE_CHECKING:
     from .mlp import MLP
 
 Array = NDArray[Any]
-
-# A compiled call cannot be interrupted: it gets about this much work at a time, by a cautious guess at the speed.
-_SECONDS_PER_CALL, _FLOPS_PER_SECOND, _SECONDS_PER_ROW = 0.1, 2e10, 1e-7
-# A step must be worth this much arithmetic to a thread to pay for meeting the others twice.
-_FLOPS_PER_THREAD = 1e6
 
 
 @dataclass
@@ -65,7 +59,8 @@ def fit(mlp: "MLP", data: tuple[Array, Array], held_out: tuple[Array, Array] | N
     steps_per_epoch = math.ceil(len(x) / options.batch_size)
     history = History()
     watched = held_out is not None or options.progress or bool(options.callbacks)
-    with _Trainer(mlp, data, options) as trainer, _progress_bar(options) as bar:
+    trainer = _Trainer(mlp, data, options, watched)
+    with _progress_bar(options) as bar:
         epoch = 0
         while epoch < options.epochs:
             until = epoch + 1 if watched else options.epochs
@@ -97,7 +92,7 @@ def mean_loss(mlp: "MLP", x: Array, y: Array) -> float:
 class _Trainer:
     """Calls the compiled steps, with a team of threads where the work is worth it."""
 
-    def __init__(self, mlp: "MLP", data: tuple[Array, Array], options: Options):
+    def __init__(self, mlp: "MLP", data: tuple[Array, Array], options: Options, watched: bool):
         self.mlp, self.options = mlp, options
         self.x, self.y = data
         rows = options.batch_size
@@ -113,34 +108,30 @@ class _Trainer:
         )  # fmt: skip
         self.choices[[training.LOSS, training.GRADIENT_OF]] = mlp._loss_codes
         self.choices[training.OPTIMIZER] = optimizer_kernels.CODES[mlp.optimizer.kernel]
-        flops = 6.0 * n * rows
-        self.steps_per_call = max(1, int(_SECONDS_PER_CALL / (flops / _FLOPS_PER_SECOND + rows * _SECONDS_PER_ROW)))
-        self.size = _team_size(mlp.n_threads, flops)
-        self.pool = ThreadPoolExecutor(self.size - 1, "fastmlp") if self.size > 1 else None
-
-    def __enter__(self) -> "_Trainer":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if self.pool is not None:
-            self.pool.shutdown()
+        self.steps_per_epoch = math.ceil(len(self.x) / rows)
+        guess = _threads.seconds(6.0 * n * rows, rows * sum(mlp.layer_sizes))
+        steps = self.steps_per_epoch * (1 if watched else options.epochs)
+        self.pace = _threads.Pace(_threads.team_size(mlp.n_threads, guess * steps, guess), guess)
 
     def run(self, first: int, last: int) -> tuple[Array, Array]:
         """Steps `first` to `last`, whole epochs: the sums of losses, (epochs,), and of norms, (epochs, layers)."""
-        steps_per_epoch = math.ceil(len(self.x) / self.options.batch_size)
-        losses = np.zeros((last - first) // steps_per_epoch)
+        losses = np.zeros((last - first) // self.steps_per_epoch)
         norms = np.zeros((len(losses), self.mlp._layout.n_layers))
         step = first
         while step < last:
-            end = min(step + self.steps_per_call, last)
-            done_epochs = (step - first) // steps_per_epoch
-            done = self._call(step, end, losses[done_epochs:], norms[done_epochs:])
+            size, steps = self.pace.next_call()
+            end = min(step + steps, last)
+            done_epochs = (step - first) // self.steps_per_epoch
+            start = time.perf_counter()
+            done = self._call(size, step, end, losses[done_epochs:], norms[done_epochs:])
+            self.pace.record(size, end - step, time.perf_counter() - start)
             if done < end - step:
-                self._diverged(step + done, steps_per_epoch)
+                self._diverged(step + done)
             step = end
         return losses, norms
 
-    def _call(self, first: int, last: int, losses: Array, norms: Array) -> int:
+    def _call(self, size: int, first: int, last: int, losses: Array, norms: Array) -> int:
+        """Steps `first` to `last` by `size` threads, or by those that can be started; how many steps were done."""
         mlp = self.mlp
         shared = np.zeros(team.SHARED_SIZE, np.int64)
         arguments: tuple[Any, ...] = (
@@ -149,42 +140,19 @@ class _Trainer:
             mlp._settings(), mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
         )  # fmt: skip
 
-        def run(member: int) -> int:
-            return int(training.train(*arguments, member, self.size))
-
-        members: list[Any] = []
-        try:
-            if self.pool is not None:
-                members = [self.pool.submit(run, member) for member in range(1, self.size)]
-            return run(0)
-        except BaseException:  # somebody will not come to the barrier: a thread that cannot start, or Ctrl-C
+        def abandon() -> None:
             shared[team.ABANDONED] = 1
-            raise
-        finally:
-            for member in members:
-                member.result()
 
-    def _diverged(self, step: int, steps_per_epoch: int) -> None:
+        return int(_threads.together(lambda member, size: training.train(*arguments, member, size), size, abandon))
+
+    def _diverged(self, step: int) -> None:
         self.mlp._reset_optimizer()
-        epoch, batch = divmod(step, steps_per_epoch)
+        epoch, batch = divmod(step, self.steps_per_epoch)
         raise FloatingPointError(
             f"training diverged: the loss or an update is not finite in epoch {epoch + 1}, batch {batch + 1}. Lower"
             f" learning_rate (now {self.mlp.learning_rate:g}), scale inputs and targets, or choose another weight_init;"
             " the network keeps its last finite parameters"
         )
-
-
-def _team_size(n_threads: int | None, flops: float) -> int:
-    """How many threads train: as many as asked for, or as the arithmetic of a step is worth."""
-    if n_threads is not None:
-        n_threads = validation.integer("n_threads", n_threads, 1)
-    if not JIT:
-        return 1
-    if n_threads is not None:
-        return n_threads
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(cores, int(flops / _FLOPS_PER_THREAD)))
 
 
 class _Bar:

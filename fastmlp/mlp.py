@@ -51,7 +51,9 @@ class MLP(Network):
     random_state : None, int, numpy.random.RandomState or numpy.random.Generator
         Fixes initial weights and shuffling. None draws from NumPy's global state (``numpy.random.seed``).
     n_threads : None or int
-        Threads for `fit`; None decides by the work in a batch. The result is the same to the bit for any number.
+        The most threads that `fit` and `predict` may use; None: as many as there are cores (those that the process may
+        run on, within its quota and OMP_NUM_THREADS or NUMBA_NUM_THREADS if they are set). Fewer are used where the
+        work is not worth more. The result is the same to the bit for any number.
     alpha : float, default 0
         ``alpha / 2 * sum(W**2)`` over all weights (not biases) is added to the objective.
 
@@ -426,7 +428,10 @@ class MLP(Network):
         n, dtype = x.shape[0], self._dtype
         out = np.empty((n, self._layout.sizes[-1]), dtype)
         tables = self._layout.tables(min(n, ROWS_TOGETHER))
-        self._infer(x, tables, np.empty(tables.size, dtype), out)
+        if n <= ROWS_TOGETHER:
+            self._infer(x, tables, np.empty(tables.size, dtype), out)
+        else:
+            self._infer_together(x, tables, out, self.n_threads)
         return out
 
     def predict_classes(self, X: ArrayLike) -> Array:

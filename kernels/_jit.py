@@ -17,6 +17,7 @@ from pathlib import Path
 import llvmlite
 import numba
 from numba.core import caching, config
+from numba.core.compiler_lock import global_compiler_lock
 
 # Division by zero gives an infinity (and lets loops be vectorised) instead of raising. No fast-math: the kernels' order
 # of operations is part of their contract (same bits for any number of threads).
@@ -87,6 +88,15 @@ class _Cache(caching.FunctionCache):
     def save_overload(self, sig, data):
         with contextlib.suppress(OSError):  # a full or read-only disk costs the next process a compilation, no more
             super().save_overload(sig, data)
+
+
+if hasattr(os, "register_at_fork"):
+    # A child that is forked while another thread compiles, or loads machine code, would wait for that thread for ever.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 def kernel(function):

@@ -1,0 +1,156 @@
+"""How many threads a call gets, and how they are started: plain Python threads that live as long as the call.
+
+Nothing is left behind that a fork, an error or the interpreter's end could meet.
+"""
+
+import contextlib
+import functools
+import math
+import os
+import time
+from _thread import allocate_lock, start_new_thread
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from . import _validation as validation
+from .kernels import JIT
+
+# A compiled call cannot be interrupted: it gets about this much work. A short one tries another number of threads.
+_SECONDS_PER_CALL, _SECONDS_PER_TRIAL = 0.1, 0.01
+_TIME_BETWEEN_TRIALS = 20  # times what a trial takes
+# A cautious guess at the speed: of the products, of what is done to each number of a layer, of the rest of a step.
+_FLOPS_PER_SECOND, _SECONDS_PER_NUMBER, _SECONDS_PER_STEP = 2e10, 5e-9, 1e-6
+# By that guess a thread needs so much work in a step, to pay for two meetings and for fetching what the others wrote,
+# and so much in a call, to pay for its start.
+_WORTH_A_MEETING, _WORTH_A_START = 3e-4, 1.5e-3
+
+
+def seconds(flops: float, numbers: float) -> float:
+    """A cautious guess at the time of a step on one thread: of its products, and of what is done to each number."""
+    return flops / _FLOPS_PER_SECOND + numbers * _SECONDS_PER_NUMBER + _SECONDS_PER_STEP
+
+
+def together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], None]) -> Any:
+    """Runs ``work(member, size)`` in `size` threads, or in as many as can be started; the caller is member 0.
+
+    Returns what member 0 does. If one fails, `give_up` is called, so that the others need not wait for it, and the
+    failure is raised when all have ended.
+    """
+    started, size_known = 1, allocate_lock()
+    finished: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def join(member: int) -> None:
+        with size_known:
+            pass
+        try:
+            work(member, started)
+        except BaseException as failure:
+            give_up()
+            finished.put(failure)
+        else:
+            finished.put(None)
+
+    try:
+        with size_known, contextlib.suppress(RuntimeError):  # no more threads can be started
+            for member in range(1, size):
+                start_new_thread(join, (member,))
+                started += 1
+        result = work(0, started)
+    except BaseException:
+        give_up()
+        raise
+    finally:
+        failures = [finished.get() for _ in range(1, started)]
+    for failure in filter(None, failures):
+        raise failure
+    return result
+
+
+class Pace:
+    """How many threads a call has, and how many steps, by the clock.
+
+    Cores that a process may use can be busy with other work, and a team waits for its slowest member. So now and then
+    a short call has twice or half as many threads, and the number that has been fastest goes on.
+    """
+
+    def __init__(self, largest: int, guess: float):
+        self.largest = self.size = largest
+        self.guess = guess  # seconds a step, with one thread
+        self.seconds: dict[int, float] = {}  # as measured, by the number of threads
+        self.trying, self.up, self.next_trial = False, False, -math.inf
+
+    def next_call(self) -> tuple[int, int]:
+        """Threads and steps."""
+        size, duration = self.size, _SECONDS_PER_CALL
+        self.trying = time.perf_counter() >= self.next_trial  # also at the start: a first look at the speed
+        if self.trying:
+            self.up = not self.up
+            size = min(2 * size, self.largest) if self.up else max(1, size // 2)
+            duration = _SECONDS_PER_TRIAL
+        slowest = max(self.seconds.values(), default=self.guess)
+        return size, max(1, int(duration / self.seconds.get(size, slowest)))
+
+    def record(self, size: int, steps: int, duration: float) -> None:
+        """What a call has taken."""
+        seconds, known = duration / steps, self.seconds.get(size)
+        if size == self.size and known is not None:  # one short call that was held up is no reason to change
+            weight = known * steps / (known * steps + _SECONDS_PER_CALL / 2)
+            seconds = weight * seconds + (1 - weight) * known
+        self.seconds[size] = seconds
+        times = {1: self.guess, **self.seconds}
+        self.size = min(times, key=times.__getitem__)
+        if self.trying:
+            self.next_trial = time.perf_counter() + _TIME_BETWEEN_TRIALS * duration
+
+
+def team_size(n_threads: int | None, call: float, step: float = math.inf) -> int:
+    """The most threads that may be worth it for a call of so many seconds in steps of `step`, by the guess.
+
+    Never more than n_threads, nor than cores: those that the process may run on, and whole cores in its quota. If
+    n_threads is None, OMP_NUM_THREADS and NUMBA_NUM_THREADS are limits, too, where they are set: joblib's processes,
+    Dask's and Ray's are told by them how many of the cores are theirs.
+    """
+    if n_threads is not None:
+        n_threads = validation.integer("n_threads", n_threads, 1)
+    worth = int(min(step / _WORTH_A_MEETING, call / _WORTH_A_START))
+    if worth < 2 or not JIT:
+        return 1
+    limits = [worth, _cores()]
+    if n_threads is not None:
+        return min(*limits, n_threads)
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        with contextlib.suppress(KeyError, ValueError):
+            limits.append(int(os.environ[name].split(",")[0]))
+    return max(1, min(limits))
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, int(min(cores, _quota(Path("/")))))
+
+
+@functools.cache
+def _quota(root: Path) -> float:
+    """How many cores' time the control groups of this process (Linux, version 1 or 2) allow it: the least of them."""
+    least = math.inf
+    with contextlib.suppress(OSError, ValueError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers == "":
+                folder, names = root / "sys/fs/cgroup", ["cpu.max"]
+            elif "cpu" in controllers.split(","):
+                folder, names = root / "sys/fs/cgroup/cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+            else:
+                continue
+            for path in (Path(group), *Path(group).parents):
+                with contextlib.suppress(OSError, ValueError):  # no such file, or no number: no limit
+                    quota, period = (
+                        int(number)
+                        for name in names
+                        for number in folder.joinpath(*path.parts[1:], name).read_text().split()
+                    )
+                    least = min(least, quota / period if quota > 0 else math.inf)
+    return least
