@@ -18,8 +18,10 @@ WIDTH, Z, A = range(3)  # positions in an entry of `Tables.places`
 class Views(list[Array]):
     """Views into one flat vector. Assigning to an item copies into the vector; the length is fixed."""
 
+    __slots__ = ("layout", "name", "vector")
+
     def __init__(self, views: Iterable[Array], vector: Array, name: str, layout: "Layout"):
-        super().__init__(views)
+        list.__init__(self, views)  # made for every gradient: half the time of super()
         self.vector, self.name, self.layout = vector, name, layout
 
     def __setitem__(self, index: Any, value: Any) -> None:

@@ -19,6 +19,8 @@ Array = NDArray[Any]
 class ForwardPass:
     """What a forward pass leaves for the backward pass."""
 
+    __slots__ = ("output", "tables", "ws", "x")
+
     def __init__(self, x: Array, ws: Array, tables: Tables):
         self.x, self.ws, self.tables = x, ws, tables
         self.output = tables.block(ws, -1, A)
