@@ -75,7 +75,7 @@ def _emit_tile(builder, mr, nv, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, l
 
 
 @intrinsic(prefer_literal=True)
-def _tile_lowered(typing_context, mr, nv, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc):
+def _tile(typing_context, mr, nv, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc):
     def generate(context, builder, signature, arguments):
         _emit_tile(builder, mr.literal_value, nv.literal_value, *arguments[2:])
         return context.get_dummy_value()
@@ -84,16 +84,10 @@ def _tile_lowered(typing_context, mr, nv, rows, cols, k, a, sai, sak, b, ldb, s,
     return types.void(mr, nv, i, i, i, a, i, i, b, i, s, i, c, i), generate
 
 
-def _tile_plain(mr, nv, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc):
-    size, strided = a.itemsize, np.lib.stride_tricks.as_strided
-    start = strided(s, (rows, cols), (lds * size, size))
-    tile_a, tile_b = strided(a, (rows, k), (sai * size, sak * size)), strided(b, (k, cols), (ldb * size, size))
-    with np.errstate(all="ignore"):
-        strided(c, (rows, cols), (ldc * size, size))[...] = start + tile_a @ tile_b
-
-
 @intrinsic(prefer_literal=True)
-def _panel_lowered(typing_context, like, registers):
+def _panel(typing_context, like, registers):
+    """Uninitialised memory for KC rows of so many registers, on the stack of the caller."""
+
     def generate(context, builder, signature, arguments):
         with builder.goto_entry_block():
             memory = builder.alloca(ir.ArrayType(ir.IntType(8), KC * registers.literal_value * simd.REGISTER_BYTES))
@@ -101,14 +95,6 @@ def _panel_lowered(typing_context, like, registers):
         return builder.bitcast(memory, arguments[0].type)
 
     return like(like, registers), generate
-
-
-def _panel_plain(like, registers):
-    """Uninitialised memory for KC rows of so many registers, on the stack of the caller."""
-    return np.empty(KC * registers * simd.REGISTER_BYTES // like.itemsize, like.dtype)
-
-
-_tile, _panel = (_tile_plain, _panel_plain) if config.DISABLE_JIT else (_tile_lowered, _panel_lowered)
 
 
 @inlined
@@ -145,8 +131,18 @@ def _tiles(m, cols, nv, k, a, sai, sak, b, ldb, s, lds, c, ldc):
             _tile(MR, 1, rows, cols, k, ai, sai, sak, b, ldb, si, lds, ci, ldc)
 
 
+def _gemm_plain(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
+    """``C = S + A @ B`` by NumPy's product, on spans: see `_gemm_lowered`."""
+
+    def matrix(span, rows, cols, *strides):
+        return np.lib.stride_tricks.as_strided(span, (rows, cols), [stride * span.itemsize for stride in strides])
+
+    with np.errstate(all="ignore"):
+        matrix(c, m, n, ldc, 1)[...] = matrix(s, m, n, lds, 1) + matrix(a, m, k, sai, sak) @ matrix(b, k, n, sbk, sbj)
+
+
 @part
-def gemm(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
+def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
     """``C = S + A @ B`` for m x k numbers of A, k x n of B; S may be C itself, a row for all rows, or one zero row.
 
     `a`, `b`, `s`, `c` are spans (`simd.span`) of one float type. A's element (i, p) is at ``i * sai + p * sak``, B's
@@ -184,3 +180,6 @@ def gemm(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
                 _tiles(rows, cols, nv, kc, block_a, row_stride, col_stride, block_b, ldb, sj, pitch, cj, ldc)
                 j += cols
             start, pitch = simd.advance(c, i * ldc), ldc  # further blocks of k add to what the first ones left
+
+
+gemm = _gemm_plain if config.DISABLE_JIT else _gemm_lowered

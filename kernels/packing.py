@@ -4,10 +4,9 @@ In its own place a block of B is spread over as many memory pages as it has rows
 a few places of the cache. The same copy turns a transposed B round, so that ``delta @ W.T`` needs no other copy of W.
 """
 
-import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from . import simd
@@ -62,7 +61,7 @@ def _emit_square(builder, rows, cols, b, ldb, panel, ldp):
 
 
 @intrinsic(prefer_literal=True)
-def _rows_lowered(typing_context, k, cols, b, ldb, panel, registers):
+def _rows(typing_context, k, cols, b, ldb, panel, registers):
     def generate(context, builder, signature, arguments):
         _emit_rows(builder, *arguments[:5], registers.literal_value)
         return context.get_dummy_value()
@@ -72,32 +71,13 @@ def _rows_lowered(typing_context, k, cols, b, ldb, panel, registers):
 
 
 @intrinsic
-def _square_lowered(typing_context, rows, cols, b, ldb, panel, ldp):
+def _square(typing_context, rows, cols, b, ldb, panel, ldp):
     def generate(context, builder, signature, arguments):
         _emit_square(builder, *arguments)
         return context.get_dummy_value()
 
     i = types.int64
     return types.void(i, i, b, i, panel, i), generate
-
-
-def _rows_plain(k, cols, b, ldb, panel, registers):
-    lanes = simd.REGISTER_BYTES // b.itemsize
-    target = panel[: k * registers * lanes].reshape(k, registers * lanes)
-    target[:, cols:] = 0
-    target[:, :cols] = _matrix(b, k, cols, ldb)
-
-
-def _square_plain(rows, cols, b, ldb, panel, ldp):
-    _matrix(panel, cols, rows, ldp)[...] = _matrix(b, rows, cols, ldb).T
-
-
-def _matrix(span, rows, cols, pitch):
-    return np.lib.stride_tricks.as_strided(span, (rows, cols), (pitch * span.itemsize, span.itemsize))
-
-
-_rows = _rows_plain if config.DISABLE_JIT else _rows_lowered
-_square = _square_plain if config.DISABLE_JIT else _square_lowered
 
 
 @inlined

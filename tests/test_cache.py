@@ -20,6 +20,8 @@ from llvmlite import binding as llvm
 import fastmlp
 import fastmlp.kernels
 
+pytestmark = pytest.mark.once
+
 PROBE = """
 from ._jit import kernel
 from .probe_part import step

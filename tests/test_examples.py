@@ -11,6 +11,8 @@ import pytest
 
 from fastmlp.kernels import JIT
 
+pytestmark = pytest.mark.once
+
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 EXAMPLES = sorted(path.name for path in FOLDER.glob("*.py"))
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from fastmlp.kernels import gemm, packing, simd
+from fastmlp.kernels import JIT, gemm, packing, simd
+
+pytestmark = pytest.mark.skipif(not JIT, reason="panels are for compiled products: the plain one is NumPy's")
 
 FLOATS = [np.float32, np.float64]
 CANARY = 77.0

@@ -19,6 +19,8 @@ import pytest
 from fastmlp import MLP, _threads
 from fastmlp.kernels import JIT, training
 
+pytestmark = pytest.mark.once
+
 NEEDS_JIT = pytest.mark.skipif(not JIT, reason="plain Python trains on one thread")
 PATIENCE = 20  # seconds after which a child counts as stuck; a test that passes needs a few
 

@@ -10,6 +10,8 @@ import pytest
 import fastmlp
 from fastmlp.kernels import JIT
 
+pytestmark = pytest.mark.once
+
 COUNT = """
     import json, sys
     import numpy as np
