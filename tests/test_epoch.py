@@ -87,7 +87,6 @@ ALLOCATIONS = (
 )
 
 
-@pytest.mark.once
 def test_nothing_is_allocated_inside_an_epoch():
     """As many allocations for a call of one epoch as for one of 50, for every row of every table."""
     counts = python(ALLOCATIONS, NUMBA_NRT_STATS="1")
@@ -96,7 +95,6 @@ def test_nothing_is_allocated_inside_an_epoch():
     assert len({tuple(rest) for _, *rest in counts}) == 1, counts
 
 
-@pytest.mark.once
 def test_the_statistics_of_allocations_tell_an_allocation():
     counts = python(
         """
@@ -177,7 +175,6 @@ COMPILATIONS = (
 )
 
 
-@pytest.mark.once
 def test_one_compilation_serves_every_network_of_a_dtype():
     """Other widths, depths, batches, functions, optimisers, threads, memory orders: nothing compiles again."""
     counts = python(COMPILATIONS)

@@ -466,7 +466,6 @@ def vectors_on_the_stack(loop, assembly):
     return [line for line in loop if re.search(r"%[xyz]mm", line) and re.search(rf"\(({frame})[,)]", line)]
 
 
-@pytest.mark.once
 @pytest.mark.skipif(platform.machine().lower() not in {"x86_64", "amd64"}, reason="reads x86-64 assembly")
 @pytest.mark.parametrize(
     ("cpu", "dtype"), [("host", "float32"), ("host", "float64"), ("haswell", "float32"), ("skylake-avx512", "float32")]

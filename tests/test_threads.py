@@ -19,8 +19,6 @@ import pytest
 from fastmlp import MLP, _threads
 from fastmlp.kernels import JIT, training
 
-pytestmark = pytest.mark.once
-
 NEEDS_JIT = pytest.mark.skipif(not JIT, reason="plain Python trains on one thread")
 PATIENCE = 20  # seconds after which a child counts as stuck; a test that passes needs a few
 
@@ -631,6 +629,7 @@ SURROUNDINGS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.parametrize("surroundings", SURROUNDINGS)
 def test_any_surroundings(child, alone, surroundings):
