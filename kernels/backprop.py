@@ -110,13 +110,11 @@ def recursion(first, rows, params, layers, zero, ws):
 
 
 @inlined
-def weight_gradient(l, i, m, j, n, rows, layers, zero, ws, grads):
-    """Rows `i` to ``i + m``, columns `j` to ``j + n`` of dW of layer l."""
+def weight_gradient(l, i, m, j, n, rows, layers, zero, ws, dw):
+    """Rows `i` to ``i + m``, columns `j` to ``j + n`` of dW of layer l, to the span `dw`, its rows fan_out apart."""
     fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
     x, delta = block(l, INPUT, 0, rows, layers, ws), block(l, DELTA, 0, rows, layers, ws)
-    dw = weights(l, layers, grads)[0]
-    at = i * fan_out + j
-    dense_weight_gradient(m, n, rows, fan_in, fan_out, advance(x, i), advance(delta, j), zero, advance(dw, at))
+    dense_weight_gradient(m, n, rows, fan_in, fan_out, advance(x, i), advance(delta, j), zero, dw)
 
 
 @inlined
@@ -266,11 +264,11 @@ def backward(
     recursion(0, rows, params, layers, zero, ws)
     for l in range(top + 1):
         fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-        weight_gradient(l, 0, fan_in, 0, fan_out, rows, layers, zero, ws, grads)
+        dw = weights(l, layers, grads)[0]
+        weight_gradient(l, 0, fan_in, 0, fan_out, rows, layers, zero, ws, dw)
         bias_gradient(l, rows, layers, ws, grads)
         if alpha != 0:
-            w, dw = weights(l, layers, params)[0], weights(l, layers, grads)[0]
-            add_penalty(1, fan_in * fan_out, 0, w, dw, ws.dtype.type(alpha))
+            add_penalty(1, fan_in * fan_out, 0, weights(l, layers, params)[0], dw, ws.dtype.type(alpha))
     if dx.size > 0:
         fan_in, fan_out, w = layers[0, FAN_IN], layers[0, FAN_OUT], weights(0, layers, params)[0]
         below = block(0, DELTA, 0, rows, layers, ws)

@@ -1,7 +1,8 @@
-"""Panels: a block of B copied, row after row of whole registers, to where the micro-kernel finds it in the cache.
+"""Panels and strips: numbers copied to where the micro-kernel finds them one after the other in the cache.
 
-In its own place a block of B is spread over as many memory pages as it has rows, and rows a power of two apart share
-a few places of the cache. The same copy turns a transposed B round, so that ``delta @ W.T`` needs no other copy of W.
+In its own place a block of B or A is spread over as many memory pages as it has rows, and rows a power of two apart
+share a few places of the cache. The same copy turns a transposed B round, so that ``delta @ W.T`` needs no other copy
+of W. (B that is not transposed is packed by the first tile that reads it: gemm.py.)
 """
 
 from llvmlite import ir
@@ -15,19 +16,22 @@ from ._jit import inlined
 _I64 = ir.IntType(64)
 
 
-def _emit_rows(builder, k, cols, b, ldb, panel, registers):
-    """``panel[p, :cols] = b[p, :cols]`` for k rows; the panel's rows have so many registers, filled up with zeros."""
-    count = simd.lanes_of(b.type.pointee)
-    starts = [ir.Constant(_I64, v * count) for v in range(registers)]
-    masks = [simd.tail_mask(builder, builder.sub(cols, start), count) for start in starts]
-    source, target = cgutils.alloca_once_value(builder, b), cgutils.alloca_once_value(builder, panel)
-    with cgutils.for_range(builder, k):
-        row, packed = builder.load(source), builder.load(target)
-        for start, mask in zip(starts, masks, strict=True):
-            numbers = simd.load(builder, builder.gep(row, [start]), count, mask)
-            simd.store(builder, numbers, builder.gep(packed, [start]))
-        builder.store(builder.gep(row, [ldb]), source)
-        builder.store(builder.gep(packed, [ir.Constant(_I64, registers * count)]), target)
+def _emit_strips(builder, mr, k, m, a, lda, panel, pitch):
+    """``panel[i // mr * pitch + p * mr + i % mr] = a[p * lda + i]`` for k x m numbers."""
+    width = ir.Constant(_I64, mr)
+    rest = builder.srem(m, width)
+    whole, mask = builder.sub(m, rest), simd.tail_mask(builder, rest, mr)
+    source, target = cgutils.alloca_once_value(builder, a), cgutils.alloca_once_value(builder, panel)
+    with cgutils.for_range(builder, k):  # row by row: a row is in one page of memory
+        row, place = builder.load(source), cgutils.alloca_once_value(builder, builder.load(target))
+        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole, width, inc=True) as (i, _):
+            simd.store(builder, simd.load(builder, builder.gep(row, [i]), mr), builder.load(place))
+            builder.store(builder.gep(builder.load(place), [pitch]), place)
+        with builder.if_then(builder.icmp_signed(">", rest, ir.Constant(_I64, 0))):
+            numbers = simd.load(builder, builder.gep(row, [whole]), mr, mask)
+            simd.store(builder, numbers, builder.load(place), mask)
+        builder.store(builder.gep(row, [lda]), source)
+        builder.store(builder.gep(builder.load(target), [width]), target)
 
 
 def _emit_square(builder, rows, cols, b, ldb, panel, ldp):
@@ -61,13 +65,15 @@ def _emit_square(builder, rows, cols, b, ldb, panel, ldp):
 
 
 @intrinsic(prefer_literal=True)
-def _rows(typing_context, k, cols, b, ldb, panel, registers):
+def pack_strips(typing_context, mr, k, m, a, lda, panel, pitch):
+    """``panel[i // mr * pitch + p * mr + i % mr] = a[p * lda + i]`` for k x m numbers: strips of `mr` columns."""
+
     def generate(context, builder, signature, arguments):
-        _emit_rows(builder, *arguments[:5], registers.literal_value)
+        _emit_strips(builder, mr.literal_value, *arguments[1:])
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, i, b, i, panel, registers), generate
+    return types.void(mr, i, i, a, i, panel, i), generate
 
 
 @intrinsic
@@ -81,17 +87,10 @@ def _square(typing_context, rows, cols, b, ldb, panel, ldp):
 
 
 @inlined
-def pack(k, cols, b, sbk, sbj, panel, registers):
-    """``panel[p, j] = b[p, j]`` for k x cols numbers of B; the panel's rows are `registers` long.
-
-    B's element (p, j) is at ``b[p * sbk + j * sbj]``, and one of the two strides is 1. What the panel holds beyond
-    `cols` is not defined.
-    """
-    if sbj == 1:
-        _rows(k, cols, b, sbk, panel, registers)
-        return
+def pack_transposed(k, cols, b, ldb, panel, pitch):
+    """``panel[p * pitch + j] = b[j * ldb + p]`` for k x cols numbers; else the panel's rows are undefined."""
     lanes = simd.lanes(b)
     for j in range(0, cols, lanes):
         for p in range(0, k, lanes):
-            source, target = simd.advance(b, p + j * sbj), simd.advance(panel, p * registers * lanes + j)
-            _square(min(lanes, cols - j), min(lanes, k - p), source, sbj, target, registers * lanes)
+            source, target = simd.advance(b, p + j * ldb), simd.advance(panel, p * pitch + j)
+            _square(min(lanes, cols - j), min(lanes, k - p), source, ldb, target, pitch)

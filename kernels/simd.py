@@ -258,6 +258,15 @@ def store(builder, value, pointer, mask=None):
     builder.call(function, [value, target, ir.Constant(_I32, size), mask])
 
 
+def prefetch(builder, pointer):
+    """Asks for the cache line at `pointer`, which may be anywhere, to be brought into the first cache."""
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    to_read, near, data = ir.Constant(_I32, 0), ir.Constant(_I32, 3), ir.Constant(_I32, 1)
+    builder.call(function, [builder.bitcast(pointer, byte), to_read, near, data])
+
+
 def reduce(builder, operation, vector):
     """The sum ("add") or the maximum ("max") over the lanes of `vector`, added pairwise."""
     element = vector.type.element

@@ -28,13 +28,12 @@ from .backprop import (
     output_activation,
     recursion,
     weight_gradient,
-    weights,
     zeros,
 )
 from .gemm import MR
 from .optimizers import N_CONSTANTS, prepare, update
 from .pointwise import not_finite
-from .simd import advance, span
+from .simd import span
 from .subnormals import flush_subnormals, restore
 from .team import NOT_FINITE, barrier, read, share, write
 
@@ -43,7 +42,7 @@ BATCH, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK = range(6)
 N_CHOICES = 6
 # A block of dW that is computed, then updated: enough rows to serve a panel of delta, and small enough that the block,
 # its parameters and their slots stay in the second cache.
-_BLOCK_ROWS, _BLOCK_COLS = 128, 192
+_BLOCK_ROWS, _BLOCK_COLS = 64, 384
 
 
 @part
@@ -88,42 +87,26 @@ def total_loss(rows, ws, row_loss):
 
 
 @part
-def update_block(m, n, pitch, optimizer, at, params, grads, slots, constants, first):
+def update_block(m, n, pitch, optimizer, at, params, gradient, slots, constants, first):
     """Updates m x n parameters from position `at` on, rows `pitch` apart. Non-zero if some update was not finite.
 
-    `constants` holds the step's constants (optimizers.py) from position `first` on.
+    `gradient` is the span of theirs, its rows as far apart; `constants` holds the step's constants (optimizers.py) from
+    position `first` on.
     """
     size, n_parameters = (m - 1) * pitch + n, params.size
     # an optimiser touches only the slots that it has
     first_slot = span(slots, at, min(size, slots.size))
     second_slot = span(slots, n_parameters + at, min(size, slots.size - n_parameters))
-    spans = span(params, at, size), span(grads, at, size), first_slot, second_slot
     h = constants[first : first + N_CONSTANTS]
+    spans = span(params, at, size), gradient, first_slot, second_slot
     return update(optimizer, m, n, pitch, spans, (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]))
-
-
-@inlined
-def update_weights(l, i, m, j, n, params, grads, slots, layers, optimizer, constants):
-    """Updates rows `i` to ``i + m``, columns `j` to ``j + n`` of W of layer l."""
-    fan_out = layers[l, FAN_OUT]
-    at = layers[l, W] + i * fan_out + j
-    return update_block(m, n, fan_out, optimizer, at, params, grads, slots, constants, 0)
 
 
 @inlined
 def update_biases(l, params, grads, slots, layers, optimizer, constants):
     """Updates b of layer l."""
     at, n = layers[l, B], layers[l, FAN_OUT]
-    return update_block(1, n, 0, optimizer, at, params, grads, slots, constants, N_CONSTANTS)
-
-
-@inlined
-def add_weight_penalty(l, i, m, j, n, params, grads, layers, alpha):
-    """Adds the gradient of the L2 penalty to a block of dW, named as in `update_weights`."""
-    fan_out = layers[l, FAN_OUT]
-    at = i * fan_out + j
-    w, dw = advance(weights(l, layers, params)[0], at), advance(weights(l, layers, grads)[0], at)
-    add_penalty(m, n, fan_out, w, dw, alpha)
+    return update_block(1, n, 0, optimizer, at, params, span(grads, at, n), slots, constants, N_CONSTANTS)
 
 
 @part
@@ -225,13 +208,17 @@ def train(
                 bias_gradient(l, rows, layers, ws, grads)
                 failed |= update_biases(l, params, grads, slots, layers, choices[OPTIMIZER], constants)
             first, last = share(layers[l, FAN_IN], MR, member, size)
-            for i in range(first, last, _BLOCK_ROWS):
-                for j in range(0, fan_out, _BLOCK_COLS):
-                    p, q = min(_BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
-                    weight_gradient(l, i, p, j, q, rows, layers, zero, ws, grads)
+            for j in range(0, fan_out, _BLOCK_COLS):
+                for i in range(first, last, _BLOCK_ROWS):
+                    m, q = min(_BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
+                    at, size_of_block = layers[l, W] + i * fan_out + j, (m - 1) * fan_out + q
+                    # a gradient that nobody looks at is computed in one place, which stays in the cache
+                    there = at if choices[TRACK] else layers[l, W] + first * fan_out + j
+                    dw = span(grads, there, size_of_block)
+                    weight_gradient(l, i, m, j, q, rows, layers, zero, ws, dw)
                     if alpha != 0:
-                        add_weight_penalty(l, i, p, j, q, params, grads, layers, decay)
-                    failed |= update_weights(l, i, p, j, q, params, grads, slots, layers, choices[OPTIMIZER], constants)
+                        add_penalty(m, q, fan_out, span(params, at, size_of_block), dw, decay)
+                    failed |= update_block(m, q, fan_out, choices[OPTIMIZER], at, params, dw, slots, constants, 0)
         if failed != 0:
             write(shared, NOT_FINITE, 1)
         if not barrier(shared, size):
@@ -262,8 +249,8 @@ def apply_update(params, grads, slots, layers, updates, optimizer, settings, con
     prepare(updates[0], settings, constants)
     failed = 0
     for l in range(layers.shape[0]):
-        m, n = layers[l, FAN_IN], layers[l, FAN_OUT]
-        failed |= update_weights(l, 0, m, 0, n, params, grads, slots, layers, optimizer, constants)
+        at, n = layers[l, W], layers[l, FAN_IN] * layers[l, FAN_OUT]
+        failed |= update_block(1, n, 0, optimizer, at, params, span(grads, at, n), slots, constants, 0)
         failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
     restore(state)
     return 1 if failed != 0 else 0

@@ -23,7 +23,7 @@ from fastmlp.kernels.simd import span
 
 FLOATS = [np.float32, np.float64]
 CANARY = 77.0
-MR, NV, KC, PACK_ROWS, PACK_SIZE = gemm.MR, gemm.NV, gemm.KC, gemm._PACK_ROWS, gemm._PACK_SIZE
+MR, NV, PACK_ROWS, PACK_SIZE = gemm.MR, gemm.NV, gemm._PACK_ROWS, gemm._PACK_SIZE
 
 
 @numba.njit
@@ -35,6 +35,17 @@ def run_gemm(m, n, k, a, ao, sai, sak, b, bo, sbk, sbj, s, so, lds, c, co, ldc):
 
 def lanes(dtype):
     return simd.REGISTER_BYTES // np.dtype(dtype).itemsize
+
+
+def depth(dtype):
+    """KC: the rows of B that are packed together."""
+    return gemm.KC_BYTES // np.dtype(dtype).itemsize
+
+
+def rows_of_a(dtype):
+    """The rows of A that are packed together where k is KC or more."""
+    strip = (MR * depth(dtype) + gemm._STRIP_GAP) * np.dtype(dtype).itemsize
+    return gemm._A_PANEL // strip * MR
 
 
 def whole(rng, *shape):
@@ -111,21 +122,21 @@ class Operands:
 @in_every_way
 def test_every_edge_of_the_tiling(a_stored, b_stored, s_kind, dtype):
     """On both sides of every boundary: tiles, the two ways to halve what is left of the columns, blocks of k."""
-    w = lanes(dtype)
+    w, kc = lanes(dtype), depth(dtype)
     registers = [1, 2, NV, NV + 1, NV + 2, 2 * NV, 2 * NV + 1]
     columns = sorted({0, 1, 2 * NV * w + 5, *(r * w + d for r in registers for d in (-1, 0, 1))} - {2 * NV * w + w + 1})
-    operands = Operands(2 * MR + 3, columns[-1], 2 * KC + 1)
+    operands = Operands(2 * MR + 3, columns[-1], 2 * kc + 1)
     for m, n in some(product([0, 1, 2, MR - 1, MR, MR + 1, 2 * MR + 3], columns)):
-        for k in (0, 1, 17, KC + 1) if m % 2 else (0, 2, KC - 1, KC, 2 * KC + 1):
+        for k in (0, 1, 17, kc + 1) if m % 2 else (0, 2, kc - 1, kc, 2 * kc + 1):
             operands.check(m, n, k, dtype, a_stored, b_stored, s_kind)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @in_every_way
 def test_a_single_row_of_every_width(a_stored, b_stored, s_kind, dtype):
-    w = lanes(dtype)
-    operands = Operands(1, 17 * w, KC + 1)
-    for n, k in some(product(sorted({r * w + d for r in range(17) for d in (0, 1, w - 1)}), (1, 3, KC + 1))):
+    w, kc = lanes(dtype), depth(dtype)
+    operands = Operands(1, 17 * w, kc + 1)
+    for n, k in some(product(sorted({r * w + d for r in range(17) for d in (0, 1, w - 1)}), (1, 3, kc + 1))):
         operands.check(1, n, k, dtype, a_stored, b_stored, s_kind)
 
 
@@ -137,15 +148,14 @@ def around(n):
 @in_every_way
 def test_both_sides_of_what_is_packed(a_stored, b_stored, s_kind, dtype):
     """Rows around the least that B is packed for, and around the rows of A that are packed together; sizes likewise."""
-    w = lanes(dtype)
-    together = gemm._A_REGISTERS * w
+    w, kc, together = lanes(dtype), depth(dtype), rows_of_a(dtype)
     assert PACK_SIZE % 64 == 0, "the sizes below lie around it"
     sizes = [(n, PACK_SIZE // 64) for n in around(64)]  # (n, k)
-    sizes += [(n, k) for n in ((NV + 1) * w, 2 * NV * w + 1) for k in around(KC)]
-    operands = Operands(2 * together + 3, 2 * NV * w + 1 + 64, max(2 * KC + 7, PACK_SIZE))
+    sizes += [(n, k) for n in ((NV + 1) * w, 2 * NV * w + 1) for k in around(kc)]
+    operands = Operands(2 * together + 3, 2 * NV * w + 1 + 64, max(2 * kc + 7, PACK_SIZE))
     for m, (n, k) in some(product(sorted({*around(PACK_ROWS), *around(together), 2 * together + 3}), sizes)):
         operands.check(m, n, k, dtype, a_stored, b_stored, s_kind)
-    for m, n, k in [(PACK_ROWS, 1, PACK_SIZE), (PACK_ROWS, 1, PACK_SIZE - 1), (together + 1, NV * w + 1, 2 * KC + 7)]:
+    for m, n, k in [(PACK_ROWS, 1, PACK_SIZE), (PACK_ROWS, 1, PACK_SIZE - 1), (together + 1, NV * w + 1, 2 * kc + 7)]:
         operands.check(m, n, k, dtype, a_stored, b_stored, s_kind)
     for k in (0, 1):  # nothing to pack
         operands.check(PACK_ROWS, 2 * NV * w, k, dtype, a_stored, b_stored, s_kind)
@@ -182,8 +192,8 @@ def test_nan_in_one_row_stays_there(m, b_stored, dtype):
 def test_the_same_bits_however_the_product_is_divided(dtype):
     """Single rows, tiles, packed or not: every number is one chain of multiply-adds over k, in order."""
     rng = np.random.default_rng(3)
-    together = gemm._A_REGISTERS * lanes(dtype)
-    m, n, k = together + 3 * MR + 2, 2 * NV * lanes(dtype) + 3, KC + 40
+    together, kc = rows_of_a(dtype), depth(dtype)
+    m, n, k = together + 3 * MR + 2, 2 * NV * lanes(dtype) + 3, kc + 40
     a, b, s = (rng.standard_normal(shape).astype(dtype) for shape in [(m, k), (k, n), (m, n)])
     undivided = multiply(a, b, s, dtype)
     for stored in product(STORED, STORED):
@@ -198,7 +208,7 @@ def test_the_same_bits_however_the_product_is_divided(dtype):
             for rows in (slice(m), slice(MR), slice(1)):  # alone, a narrow part is too small to be packed
                 pair = [parts(rows, columns) for columns in (slice(cut), slice(cut, n))]
                 assert_array_equal(np.concatenate(pair, axis=1), undivided[rows])
-        for cut in (0, 1, KC // 2, KC, k):  # one chain over k, wherever it is interrupted
+        for cut in (0, 1, kc // 2, kc, k):  # one chain over k, wherever it is interrupted
             for rows in (slice(m), slice(1)):
                 start = parts(rows, depth=slice(cut))
                 rest = multiply(a[rows, cut:], b[cut:], start, dtype, *stored)
@@ -372,7 +382,8 @@ GUARDED = """
 
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):
-        w = simd.REGISTER_BYTES // np.dtype(dtype).itemsize
+        itemsize = np.dtype(dtype).itemsize
+        w, kc = simd.REGISTER_BYTES // itemsize, gemm.KC_BYTES // itemsize
         for end in (True, False):
             def put(matrix):
                 vector = guarded(matrix.size, dtype, end)
@@ -380,10 +391,10 @@ GUARDED = """
                 return vector
 
             columns = (1, w - 1, w, w + 1, 2 * w, gemm.NV * w - 1, gemm.NV * w + 1)
-            shapes = [*product((1, gemm.MR - 1, gemm.MR, gemm.MR + 1), columns, (1, 7, gemm.KC + 1))]
+            shapes = [*product((1, gemm.MR - 1, gemm.MR, gemm.MR + 1), columns, (1, 7, kc + 1))]
             shapes += [(1, n, 3) for n in (3 * w, 4 * w - 1, 7 * w + 1, 8 * w - 1, 13 * w + 1)]
-            together = gemm._A_REGISTERS * w
-            shapes += product((gemm._PACK_ROWS, together - 1, together + 1), (gemm.NV * w + 1, 4 * w), (gemm.KC + 1,))
+            together = gemm._A_PANEL // (itemsize * (gemm.MR * kc + gemm._STRIP_GAP)) * gemm.MR
+            shapes += product((gemm._PACK_ROWS, together - 1, together + 1), (gemm.NV * w + 1, 4 * w), (kc + 1,))
             for m, n, k in shapes:
                 a, b, s = (rng.integers(-4, 5, shape).astype(float) for shape in ((m, k), (k, n), (1, n)))
                 vs, vc = put(s), put(np.zeros((m, n)))

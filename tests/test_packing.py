@@ -1,4 +1,4 @@
-"""Panels: a block of B, or of its transpose, copied to rows of whole registers, for every size; nothing beyond."""
+"""What is packed: B transposed, and A in strips, for every size; nothing beyond."""
 
 from itertools import product
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not JIT, reason="panels are for compiled product
 
 FLOATS = [np.float32, np.float64]
 CANARY = 77.0
-NARROW, WIDE = gemm.NV, gemm._A_REGISTERS
+MR, NV = gemm.MR, gemm.NV
 
 
 def lanes(dtype):
@@ -21,39 +21,64 @@ def lanes(dtype):
 
 
 @numba.njit
-def pack_narrow(k, cols, b, at, sbk, sbj, panel, first):
-    source = simd.span(b, at, (k - 1) * sbk + (cols - 1) * sbj + 1 if k > 0 else 0)
-    packing.pack(k, cols, source, sbk, sbj, simd.span(panel, first, panel.size - 2 * first), NARROW)
+def pack_transposed(k, cols, b, at, ldb, panel, first, pitch):
+    source = simd.span(b, at, (cols - 1) * ldb + k)
+    packing.pack_transposed(k, cols, source, ldb, simd.span(panel, first, panel.size - 2 * first), pitch)
 
 
 @numba.njit
-def pack_wide(k, cols, b, at, sbk, sbj, panel, first):
-    source = simd.span(b, at, (k - 1) * sbk + (cols - 1) * sbj + 1 if k > 0 else 0)
-    packing.pack(k, cols, source, sbk, sbj, simd.span(panel, first, panel.size - 2 * first), WIDE)
+def pack_strips(k, cols, b, at, ldb, panel, first, pitch):
+    source = simd.span(b, at, (k - 1) * ldb + cols if k > 0 else 0)
+    packing.pack_strips(MR, k, cols, source, ldb, simd.span(panel, first, panel.size - 2 * first), pitch)
+
+
+class Stored:
+    """A matrix inside a vector, its rows a gap apart, with canaries around and between them."""
+
+    def __init__(self, matrix):
+        rows, columns = matrix.shape
+        self.pitch = columns + 3
+        padded = np.full((rows, self.pitch), CANARY, matrix.dtype)
+        padded[:, :columns] = matrix
+        self.vector = np.concatenate([np.full(2, CANARY, matrix.dtype), padded.ravel()])
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("transposed", [False, True], ids=["rows", "transposed"])
-@pytest.mark.parametrize(("pack", "registers"), [(pack_narrow, NARROW), (pack_wide, WIDE)], ids=["B panel", "A panel"])
-def test_a_panel_holds_its_block_and_ends_where_it_should(pack, registers, transposed, dtype):
+def test_a_panel_holds_the_transpose_and_ends_where_it_should(dtype):
     rng = np.random.default_rng(0)
     w = lanes(dtype)
-    pitch, first, gap = registers * w, 5, 3
+    pitch, first = NV * w, 5
     columns = {1, 2, w - 1, w, w + 1, 2 * w - 1, pitch - w + 1, pitch - 1, pitch} & set(range(1, pitch + 1))
-    for k, cols in product([0, 1, 2, w - 1, w, w + 1, 2 * w + 1, gemm.KC], sorted(columns)):
+    for k, cols in product([0, 1, 2, w - 1, w, w + 1, 2 * w + 1, 300], sorted(columns)):
         block = rng.standard_normal((k, cols)).astype(dtype)
-        stored = block.T if transposed else block
-        matrix = np.full((stored.shape[0], stored.shape[1] + gap), CANARY, dtype)  # rows end before the next one starts
-        matrix[:, : stored.shape[1]] = stored
-        b = np.concatenate([[CANARY] * 2, matrix.ravel()]).astype(dtype)
-        before, panel = b.copy(), np.full(2 * first + k * pitch, CANARY, dtype)
-        strides = (1, matrix.shape[1]) if transposed else (matrix.shape[1], 1)
-        pack(k, cols, b, 2, *strides, panel, first)
-        packed = panel[first : first + k * pitch].reshape(k, pitch)
-        assert_array_equal(packed[:, :cols], block, err_msg=f"k, cols = {k, cols}")
-        assert_array_equal(b, before)
-        assert (panel[:first] == CANARY).all()
-        assert (panel[first + k * pitch :] == CANARY).all()
+        b, panel = Stored(block.T), np.full(2 * first + k * pitch, CANARY, dtype)
+        before = b.vector.copy()
+        pack_transposed(k, cols, b.vector, 2, b.pitch, panel, first, pitch)
+        inside = panel[first : first + k * pitch].reshape(k, pitch)
+        assert_array_equal(inside[:, :cols], block, err_msg=f"k, cols = {k, cols}")
+        assert_array_equal(b.vector, before)
+        inside[...] = CANARY
+        assert (panel == CANARY).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_strips_of_a_hold_its_columns_and_end_where_they_should(dtype):
+    rng = np.random.default_rng(1)
+    first, gap = 5, 2
+    for k, cols in product([0, 1, 2, 7, 300], [*range(1, 2 * MR + 2), 5 * MR, 9 * MR - 1]):
+        block = rng.standard_normal((k, cols)).astype(dtype)
+        n_strips, pitch = -(-cols // MR), k * MR + gap
+        a, panel = Stored(block), np.full(2 * first + n_strips * pitch, CANARY, dtype)
+        before = a.vector.copy()
+        pack_strips(k, cols, a.vector, 2, a.pitch, panel, first, pitch)
+        for strip in range(n_strips):
+            at, width = first + strip * pitch, min(MR, cols - strip * MR)
+            inside = panel[at : at + k * MR].reshape(k, MR)[:, :width]
+            expected = block[:, strip * MR : strip * MR + width]
+            assert_array_equal(inside, expected, err_msg=f"k, cols, strip = {k, cols, strip}")
+            inside[...] = CANARY
+        assert_array_equal(a.vector, before)
+        assert (panel == CANARY).all()
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -63,8 +88,12 @@ def test_every_bit_pattern_is_copied(dtype):
     word = np.uint32 if dtype == np.float32 else np.uint64
     bits = np.random.default_rng(1).integers(0, np.iinfo(word).max, (w + 3, 2 * w), word)
     bits[0, :4] = np.array([0.0, -0.0, np.inf, np.finfo(dtype).smallest_subnormal], dtype).view(word)
-    b = bits.view(dtype)
-    for strides, matrix in (((2 * w, 1), b), ((1, w + 3), b.T)):
-        panel = np.zeros(b.shape[0] * NARROW * w, dtype)
-        pack_narrow(*b.shape, matrix.ravel(), 0, *strides, panel, 0)
-        assert_array_equal(panel.reshape(-1, NARROW * w)[:, : 2 * w].view(word), bits)
+    k, cols = bits.shape
+    panel = np.zeros(k * NV * w, dtype)
+    pack_transposed(k, cols, bits.T.copy().view(dtype).ravel(), 0, k, panel, 0, NV * w)
+    assert_array_equal(panel.reshape(-1, NV * w)[:, :cols].view(word), bits)
+    strips = np.zeros(-(-cols // MR) * k * MR, dtype)
+    pack_strips(k, cols, bits.view(dtype).ravel(), 0, cols, strips, 0, k * MR)
+    for i in range(cols):
+        strip = strips[i // MR * k * MR :][: k * MR].reshape(k, MR)
+        assert_array_equal(strip[:, i % MR].view(word), bits[:, i])

@@ -184,7 +184,7 @@ def test_rows_at_the_edges_of_a_tile(network, data, twin, dtype):
         assert_gradient_agrees(mlp, twin(mlp), X, y)
 
 
-@pytest.mark.parametrize("length", around(gemm.KC, 2 * gemm.KC))
+@pytest.mark.parametrize("length", around(gemm.KC_BYTES // 8, gemm.KC_BYTES // 4))
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sums_at_the_edges_of_a_block(network, data, twin, dtype, length):
     """`length` as the length of the sums in the forward pass, the recursion and the gradient."""
