@@ -26,7 +26,7 @@ ZEROS, TARGET, VALUE, ROW_LOSS = range(4)
 N_BLOCKS = 4
 
 # Rows that go through all layers together: enough to reuse the weights, few enough to stay in the caches.
-ROWS_TOGETHER = 128
+ROWS_TOGETHER = 256
 
 # copy_finite(0, rows, n, pitch, (source, target)) -> non-zero if a number is infinite or NaN
 copy_finite = pointwise([lambda x: (x, ~(absolute(x) < math.inf))], inputs=(0,), outputs=(1,))
