@@ -35,10 +35,7 @@ def _emit_strips(builder, mr, k, m, a, lda, panel, pitch):
 
 
 def _emit_square(builder, rows, cols, b, ldb, panel, ldp):
-    """``panel[j, i] = b[i, j]`` for up to `count` x `count` numbers, through registers.
-
-    Swap the off-diagonal 1x1 blocks of each 2x2, then the 2x2 blocks of each 4x4, and so on; log2(count) rounds.
-    """
+    """``panel[j, i] = b[i, j]`` for up to `count` x `count` numbers, through registers."""
     count = simd.lanes_of(b.type.pointee)
 
     def clamped(i, limit):  # a row beyond the last repeats it
@@ -50,16 +47,7 @@ def _emit_square(builder, rows, cols, b, ldb, panel, ldp):
     registers = [
         simd.load(builder, builder.gep(b, [builder.mul(clamped(i, rows), ldb)]), count, mask) for i in range(count)
     ]
-    size = 1
-    while size < count:
-        upper = [lane - size + count if lane & size else lane for lane in range(count)]
-        lower = [lane + count if lane & size else lane + size for lane in range(count)]
-        masks = [ir.Constant(ir.VectorType(ir.IntType(32), count), m) for m in (upper, lower)]
-        for i in range(count):
-            if not i & size:
-                pair = registers[i], registers[i + size]
-                registers[i], registers[i + size] = (builder.shuffle_vector(*pair, m) for m in masks)
-        size *= 2
+    registers = simd.transpose(builder, registers)
     for i in reversed(range(count)):  # downwards, so that the last of the repeated rows to be stored is the true one
         simd.store(builder, registers[i], builder.gep(panel, [builder.mul(clamped(i, cols), ldp)]))
 

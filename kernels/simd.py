@@ -258,6 +258,25 @@ def store(builder, value, pointer, mask=None):
     builder.call(function, [value, target, ir.Constant(_I32, size), mask])
 
 
+def transpose(builder, registers):
+    """The columns of the square matrix whose rows are these vectors, as many as each has lanes.
+
+    Swap the off-diagonal 1x1 blocks of each 2x2, then the 2x2 blocks of each 4x4, and so on; log2(lanes) rounds.
+    """
+    registers, count = list(registers), len(registers)
+    size = 1
+    while size < count:
+        upper = [lane - size + count if lane & size else lane for lane in range(count)]
+        lower = [lane + count if lane & size else lane + size for lane in range(count)]
+        masks = [ir.Constant(ir.VectorType(_I32, count), m) for m in (upper, lower)]
+        for i in range(count):
+            if not i & size:
+                pair = registers[i], registers[i + size]
+                registers[i], registers[i + size] = (builder.shuffle_vector(*pair, m) for m in masks)
+        size *= 2
+    return registers
+
+
 def prefetch(builder, pointer):
     """Asks for the cache line at `pointer`, which may be anywhere, to be brought into the first cache."""
     byte = ir.IntType(8).as_pointer()

@@ -16,16 +16,12 @@ _I64 = ir.IntType(64)
 
 
 class _Row:
-    """One row of a matrix while a kernel is compiled: passes over its numbers, and sums over them.
+    """A row while a kernel is compiled, a register of its numbers at a time: passes over them, and sums over them."""
 
-    A row that fits into a register stays there from pass to pass (`short`): memory sees each number once.
-    """
-
-    def __init__(self, builder, k, spans, short):
+    def __init__(self, builder, k, spans):
         self.builder, self.k, self.spans = builder, k, spans
         self.count = simd.lanes_of(spans[0].type.pointee)
         self.vector = ir.VectorType(spans[0].type.pointee, self.count)
-        self.short, self.kept = short, None
 
     def total(self, start):
         """A running value for each lane, which `start` is filled with."""
@@ -36,41 +32,70 @@ class _Row:
 
         A result is written over the span at its place, unless it is None.
         """
-        if self.short:
-            mask = simd.tail_mask(self.builder, self.k, self.count)
-            if self.kept is None:
-                self.kept = [self._load(span, mask) for span in self.spans]
-            results = self._step(function, self.kept, totals, mask)
-            self.kept = [old if new is None else new for old, new in zip(self.kept, results, strict=True)]
-            for span, result in zip(self.spans, results, strict=True):
-                self._store(result, span, mask)
-            return
         builder, zero, step = self.builder, ir.Constant(_I64, 0), ir.Constant(_I64, self.count)
         with cgutils.for_range_slice(builder, zero, self.k, step, inc=True) as (j, _):
             mask = simd.tail_mask(builder, builder.sub(self.k, j), self.count)
             places = [builder.gep(span, [j]) for span in self.spans]
-            results = self._step(function, [self._load(place, mask) for place in places], totals, mask)
-            for place, result in zip(places, results, strict=True):
-                self._store(result, place, mask)
-
-    def _step(self, function, numbers, totals, mask):
-        before = [Lanes(self.builder, self.builder.load(total)) for total in totals]
-        results = function(*numbers, *before)
-        for total, old, new in zip(totals, before, results[len(numbers) :], strict=True):
-            self.builder.store(self.builder.select(mask, new.value, old.value), total)
-        return results[: len(numbers)]
-
-    def _load(self, place, mask):
-        return Lanes(self.builder, simd.load(self.builder, place, self.count, mask))
-
-    def _store(self, result, place, mask):
-        if result is not None:
-            simd.store(self.builder, result.value, place, mask)
+            numbers = [Lanes(builder, simd.load(builder, place, self.count, mask)) for place in places]
+            before = [Lanes(builder, builder.load(total)) for total in totals]
+            results = function(*numbers, *before)
+            for place, result in zip(places, results[: len(places)], strict=True):
+                if result is not None:
+                    simd.store(builder, result.value, place, mask)
+            for total, old, new in zip(totals, before, results[len(places) :], strict=True):
+                builder.store(builder.select(mask, new.value, old.value), total)
 
     def across(self, operation, total):
-        """The sum ("add") or the maximum ("max") over the lanes of a running value, in every lane."""
+        """The sum ("add") or the maximum ("max") over the numbers of a row of a running value, in every lane."""
         number = simd.reduce(self.builder, operation, self.builder.load(total))
         return Lanes(self.builder, simd.splat(self.builder, number, self.count))
+
+
+class _ShortRows(_Row):
+    """As many rows as a register has lanes, a lane for each row, none longer than a register.
+
+    No sum crosses lanes, and what is needed once in a row (a division, a logarithm) is computed for all rows at once.
+    """
+
+    def __init__(self, builder, k, spans, rows, inputs, outputs):
+        """`rows` of the lanes are in use. The spans at `inputs` are read; `store` writes those at `outputs`."""
+        super().__init__(builder, k, spans)
+        self.rows, self.outputs = rows, outputs
+        self.mask = simd.tail_mask(builder, k, self.count)
+        self.columns = [cgutils.alloca_once(builder, ir.ArrayType(self.vector, self.count)) for _ in spans]
+        for i in inputs:
+            rows = [simd.load(builder, self._row(spans[i], lane), self.count, self.mask) for lane in range(self.count)]
+            for j, column in enumerate(simd.transpose(builder, rows)):
+                builder.store(column, self._column(i, ir.Constant(_I64, j)))
+
+    def _row(self, span, lane):
+        """Where the row of a lane starts; beyond the last, which is computed several times, that."""
+        last = self.builder.sub(self.rows, ir.Constant(_I64, 1))
+        index = ir.Constant(_I64, lane)
+        index = self.builder.select(self.builder.icmp_signed("<", index, last), index, last)
+        return self.builder.gep(span, [self.builder.mul(index, self.k)])
+
+    def _column(self, i, j):
+        return self.builder.gep(self.columns[i], [ir.Constant(_I64, 0), j])
+
+    def each(self, function, *totals):
+        builder = self.builder
+        with cgutils.for_range(builder, self.k) as loop:
+            places = [self._column(i, loop.index) for i in range(len(self.spans))]
+            values = function(*(Lanes(builder, builder.load(place)) for place in (*places, *totals)))
+            for place, value in zip((*places, *totals), values, strict=True):
+                if value is not None:
+                    builder.store(value.value, place)
+
+    def across(self, operation, total):
+        return Lanes(self.builder, self.builder.load(total))
+
+    def store(self):
+        builder = self.builder
+        for i in self.outputs:
+            columns = [builder.load(self._column(i, ir.Constant(_I64, j))) for j in range(self.count)]
+            for lane, row in enumerate(simd.transpose(builder, columns)):
+                simd.store(builder, row, self._row(self.spans[i], lane), self.mask)
 
 
 def _emit_softmax(row):
@@ -105,20 +130,26 @@ def _emit_softmax_backward(row):
     row.each(lambda a, g: (None, where((a >= m) & alone, -others, g)))
 
 
-def _row_kernel(emit):
-    """A kernel (rows, k, spans) that does what `emit` does to each row."""
+def _row_kernel(emit, inputs, outputs):
+    """A kernel (rows, k, spans) that does what `emit` does to each row; which spans it reads, and which it writes."""
 
     @intrinsic
     def apply(typing_context, rows, k, spans):
         def generate(context, builder, signature, arguments):
             rows, k, spans = arguments
             starts = [builder.extract_value(spans, i) for i in range(len(signature.args[2].types))]
-            fits = builder.icmp_signed("<=", k, ir.Constant(_I64, simd.lanes_of(starts[0].type.pointee)))
-            with builder.if_else(fits) as branches:
-                for branch, short in zip(branches, (True, False), strict=True):
-                    with branch, cgutils.for_range(builder, rows) as loop:
-                        offset = builder.mul(loop.index, k)
-                        emit(_Row(builder, k, [builder.gep(start, [offset]) for start in starts], short))
+            count = ir.Constant(_I64, simd.lanes_of(starts[0].type.pointee))
+
+            def spans_from(row):
+                return [builder.gep(start, [builder.mul(row, k)]) for start in starts]
+
+            with builder.if_else(builder.icmp_signed("<=", k, count)) as (short, long):
+                with short, cgutils.for_range_slice(builder, ir.Constant(_I64, 0), rows, count, inc=True) as (row, _):
+                    group = _ShortRows(builder, k, spans_from(row), builder.sub(rows, row), inputs, outputs)
+                    emit(group)
+                    group.store()
+                with long, cgutils.for_range(builder, rows) as loop:
+                    emit(_Row(builder, k, spans_from(loop.index)))
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64, spans), generate
@@ -158,4 +189,5 @@ def _softmax_backward_plain(rows, k, spans):
 if config.DISABLE_JIT:
     softmax, softmax_backward = _softmax_plain, _softmax_backward_plain
 else:
-    softmax, softmax_backward = _row_kernel(_emit_softmax), _row_kernel(_emit_softmax_backward)
+    softmax = _row_kernel(_emit_softmax, inputs=(0,), outputs=(1, 2))
+    softmax_backward = _row_kernel(_emit_softmax_backward, inputs=(0, 1), outputs=(1,))

@@ -42,7 +42,7 @@ BATCH, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK = range(6)
 N_CHOICES = 6
 # A block of dW that is computed, then updated: enough rows to serve a panel of delta, and small enough that the block,
 # its parameters and their slots stay in the second cache.
-_BLOCK_ROWS, _BLOCK_COLS = 64, 384
+_BLOCK_ROWS, _BLOCK_COLS = 64, 768
 
 
 @part
