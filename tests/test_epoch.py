@@ -17,10 +17,10 @@ from numpy.testing import assert_array_equal
 from fastmlp.kernels import training
 
 
-def python(code, **environment):
+def python(code, *arguments, **environment):
     """What `code` prints as JSON in a new Python with the compiler on."""
     inherited = {name: value for name, value in os.environ.items() if name != "NUMBA_DISABLE_JIT"}
-    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments]
     result = subprocess.run(command, env=inherited | environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
@@ -120,6 +120,42 @@ def test_the_statistics_of_allocations_tell_an_allocation():
         NUMBA_NRT_STATS="1",
     )
     assert counts[1] - counts[0] == 49
+
+
+LIMITED = """
+    import json, re, resource, sys
+    from pathlib import Path
+    import numpy as np
+    from fastmlp import MLP
+
+    path, megabytes, mapped = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "mapped"
+    features = 256
+    rows = megabytes * 2**20 // (4 * features)
+    X = np.lib.format.open_memmap(path, "w+", np.float32, (rows, features))  # a sparse file: zeros
+    del X
+    MLP([features, 8, 1], output_activation="linear").fit(np.zeros((9, features)), np.zeros(9), epochs=1)
+    size = int(re.search(r"VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, [size + 2**20 * megabytes // 4] * 2)  # memory of its own, not files
+    try:
+        X = np.load(path, mmap_mode="r" if mapped else None)
+        mlp = MLP([features, 8, 1], output_activation="linear", optimizer="adam", random_state=0)
+        history = mlp.fit(X, np.ones(rows, np.float32), epochs=1, batch_size=1024)
+        assert abs(mlp.predict(X).mean() - 1) < 0.5
+        print(json.dumps(history.loss))
+    except MemoryError:
+        print(json.dumps("out of memory"))
+"""
+
+
+@pytest.mark.once
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+@pytest.mark.parametrize("megabytes", [512, pytest.param(4096, marks=pytest.mark.slow)])
+def test_a_mapped_file_four_times_the_memory_allowed(tmp_path, megabytes):
+    """Rows are visited in place: a fit's own memory does not grow with their number."""
+    path = str(tmp_path / "x.npy")
+    assert python(LIMITED, path, str(megabytes), "loaded") == "out of memory"
+    (loss,) = python(LIMITED, path, str(megabytes), "mapped")
+    assert 0 < loss < 0.5
 
 
 COMPILATIONS = (
