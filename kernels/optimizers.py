@@ -93,7 +93,8 @@ def prepare(t, settings, h):
     """The constants of update `t` (1, 2, ...) in `h`: for weights, then, without weight decay, for biases.
 
     `settings` (float64): learning rate, weight decay, first (momentum or beta1), second (rho or beta2), epsilon, and
-    1 for Adam's bias corrections, else 0. Computed in float64, kept in the precision of `h`.
+    for Adam's bias corrections 1, or 2 if epsilon counts before them (the paper's epsilon hat), else 0. Computed in
+    float64, kept in the precision of `h`.
     """
     rate, decay, first, second, epsilon = settings[0], settings[1], settings[2], settings[3], settings[4]
     corrected = settings[5] != 0
@@ -103,4 +104,4 @@ def prepare(t, settings, h):
         h[i + FIRST], h[i + FIRST_REST] = first, 1 - first
         h[i + SECOND], h[i + SECOND_REST] = second, 1 - second
         h[i + SCALE] = 1 / math.sqrt(1 - second**t) if corrected else 1.0
-        h[i + EPSILON] = epsilon
+        h[i + EPSILON] = epsilon * h[i + SCALE] if settings[5] == 2 else epsilon
