@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "MLP": "mlp",
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
     "History": "fitting",
     "load": "persistence",
     "warmup": "_warmup",
@@ -20,7 +22,7 @@ _HOMES = {
     "Adam": "optimizers",
     "AdamW": "optimizers",
 }
-_MODULES = ("initializers", "kernels", "optimizers", "plotting")
+_MODULES = ("estimators", "initializers", "kernels", "optimizers", "plotting")
 __all__ = [*_HOMES]
 
 

@@ -17,6 +17,7 @@ from .kernels import team, training
 from .kernels.backprop import ROWS_TOGETHER
 
 if TYPE_CHECKING:
+    from ._network import Network
     from .mlp import MLP
 
 Array = NDArray[Any]
@@ -131,7 +132,7 @@ def mean_loss(mlp: "MLP", x: Array, y: Array) -> float:
 class Trainer:
     """Calls the compiled steps, with a team of threads where the work is worth it."""
 
-    def __init__(self, mlp: "MLP", data: Data, options: Options, watched: bool):
+    def __init__(self, mlp: "Network", data: Data, options: Options, watched: bool):
         self.mlp, self.options, self.data = mlp, options, data
         x, none = data.x, np.empty(0, np.int64)
         dense = isinstance(x, np.ndarray)
@@ -140,7 +141,7 @@ class Trainer:
         self.tables = mlp._layout.tables(rows)
         self.workspace = aligned_empty(self.tables.size, mlp.dtype)
         n = mlp._layout.n_parameters
-        self.gradient = aligned_empty(n, mlp.dtype)
+        self.gradient_vector = aligned_empty(n, mlp.dtype)
         self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, mlp.dtype)
         self.order = data.rows.copy()
         self.choices = np.zeros(training.N_CHOICES, np.int64)
@@ -154,6 +155,16 @@ class Trainer:
         steps = self.steps_per_epoch * (1 if watched else options.epochs)
         self.pace = _threads.Pace(_threads.team_size(mlp.n_threads, guess * steps, guess), guess)
 
+    def gradient(self) -> tuple[float, Array]:
+        """The sum of the losses of a batch of all rows, and the gradient, by a step of length 0; NaN if not finite."""
+        settings, losses = self.mlp._settings().copy(), np.zeros(1)
+        settings[0] = 0.0
+        size, _ = self.pace.next_call()
+        start = time.perf_counter()
+        done = self._call(size, 0, 1, losses, np.empty((0, 0)), settings)
+        self.pace.record(size, 1, time.perf_counter() - start)
+        return (float(losses[0]) if done else math.nan), self.gradient_vector.copy()
+
     def run(self, first: int, last: int) -> tuple[Array, Array]:
         """Steps `first` to `last`, whole epochs: the sums of losses, (epochs,), and of norms, (epochs, layers)."""
         losses = np.zeros((last - first) // self.steps_per_epoch)
@@ -164,21 +175,21 @@ class Trainer:
             end = min(step + steps, last)
             done_epochs = (step - first) // self.steps_per_epoch
             start = time.perf_counter()
-            done = self._call(size, step, end, losses[done_epochs:], norms[done_epochs:])
+            done = self._call(size, step, end, losses[done_epochs:], norms[done_epochs:], self.mlp._settings())
             self.pace.record(size, end - step, time.perf_counter() - start)
             if done < end - step:
                 self._diverged(step + done)
             step = end
         return losses, norms
 
-    def _call(self, size: int, first: int, last: int, losses: Array, norms: Array) -> int:
+    def _call(self, size: int, first: int, last: int, losses: Array, norms: Array, settings: Array) -> int:
         """Steps `first` to `last` by `size` threads, or by those that can be started; how many steps were done."""
         mlp, data = self.mlp, self.data
         shared = np.zeros(team.SHARED_SIZE, np.int64)
         arguments: tuple[Any, ...] = (
             np.array([first, last]), *self.x, data.y, data.row_weights, data.rows, self.order, mlp._parameters,
-            self.gradient, mlp._slots, self.tables.layers, self.tables.blocks, self.workspace, self.choices,
-            mlp._settings(), mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
+            self.gradient_vector, mlp._slots, self.tables.layers, self.tables.blocks, self.workspace, self.choices,
+            settings, mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
         )  # fmt: skip
 
         def abandon() -> None:

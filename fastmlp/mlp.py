@@ -12,7 +12,6 @@ from ._layout import A, Views, Z, aligned_empty
 from ._network import ForwardPass, Network
 from .initializers import INITIALIZERS, Initializer
 from .kernels import activations, losses
-from .kernels.backprop import ROWS_TOGETHER
 from .optimizers import Optimizer, resolve
 
 Array = NDArray[Any]
@@ -428,15 +427,7 @@ class MLP(Network):
 
     def predict(self, X: ArrayLike) -> Array:
         """Output for each row of X, (n, layer_sizes[-1]). Keeps nothing; may be called from several threads."""
-        x = self._features(X)
-        n, dtype = x.shape[0], self._dtype
-        out = np.empty((n, self._layout.sizes[-1]), dtype)
-        tables = self._layout.tables(min(n, ROWS_TOGETHER))
-        if n <= ROWS_TOGETHER:
-            self._infer(x, tables, np.empty(tables.size, dtype), out)
-        else:
-            self._infer_together(x, tables, out, self.n_threads)
-        return out
+        return self._outputs(self._features(X))
 
     def predict_classes(self, X: ArrayLike) -> Array:
         """Classes: for sigmoid outputs (n, k) of 0 and 1 (1 above 0.5), else (n,) indices of the largest output."""

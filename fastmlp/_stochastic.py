@@ -1,0 +1,189 @@
+"""The loop of the solvers that go in batches: schedules, convergence, early stopping around the compiled epoch."""
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from ._lbfgs import NOT_FINITE
+from .fitting import Data, DivergenceError, Options, Trainer
+
+if TYPE_CHECKING:
+    from ._estimator import BaseMLP, EstimatorNetwork
+
+Array = NDArray[Any]
+
+_AUTO_BATCH = 200
+_LEAST_ADAPTIVE_RATE = 1e-6
+
+
+class HeldOut(NamedTuple):
+    """The rows that early stopping looks at."""
+
+    x: Any
+    y: Array
+    weights: Array | None
+
+
+def begin(est: "BaseMLP") -> None:
+    """The attributes of a fit that goes on from nothing."""
+    est._no_improvement_count = 0
+    est._best = est._last = est._split_state = est._rate_init = None
+    est.loss_curve_ = []
+    est.best_loss_ = None if est.early_stopping else np.inf
+    est.validation_scores_ = [] if est.early_stopping else None
+    est.best_validation_score_ = -np.inf if est.early_stopping else None
+
+
+def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, rng: Any, incremental: bool) -> None:
+    """Epochs until the loss or the validation score has stopped to improve, or max_iter; one, if incremental."""
+    if est.early_stopping and incremental:
+        raise ValueError("partial_fit does not support early_stopping=True")
+    if not hasattr(est, "_best") or est.early_stopping != (est.best_loss_ is None):
+        begin(est)  # nothing that could go on
+    if est._rate_init != est.learning_rate_init:
+        est._rate_init = est.learning_rate_init
+        est.learning_rate_ = float(est.learning_rate_init)
+    held_out = None
+    if est.early_stopping:
+        data, held_out = _split(est, data, rng)
+        if est._last is not None and np.array_equal(network.parameters, est._best):
+            network.parameters = est._last  # where training stopped, not the best that was kept
+    network.draw_order_from(rng)
+    loop = _Loop(est, network, data, held_out)
+    est.n_iter_ = 0
+    try:
+        while not loop.epoch() and not incremental:
+            if est.n_iter_ == est.max_iter:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({est.max_iter}) reached and the optimization hasn't"
+                    " converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=5,
+                )
+                break
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=5)
+    if held_out is not None:
+        est._last = network.parameters.copy()
+        network.parameters = est._best
+
+
+def _split(est: "BaseMLP", data: Data, rng: Any) -> tuple[Data, HeldOut]:
+    """Some rows set aside. The others stay where they are: only those set aside are copied."""
+    if est._split_state is None:
+        est._split_state = rng.get_state()
+    again = np.random.RandomState()
+    again.set_state(est._split_state)  # a fit that goes on must not validate on what it has been trained on
+    train, test = train_test_split(
+        data.rows, random_state=again, test_size=est.validation_fraction, stratify=est._strata(data.y, data.rows)
+    )
+    rng.set_state(again.get_state())
+    if len(test) < 2:
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    y = data.y.reshape(data.x.shape[0], -1)[test]
+    weights = data.row_weights[test] if data.row_weights.size else None
+    return Data(data.x, data.y, train, data.row_weights), HeldOut(data.x[test], y, weights)
+
+
+class _Loop:
+    """One epoch after the other; what they lead to is kept in the estimator's attributes."""
+
+    def __init__(self, est: "BaseMLP", network: "EstimatorNetwork", data: Data, held_out: HeldOut | None):
+        self.est, self.network, self.held_out = est, network, held_out
+        n = len(data.rows)
+        size = min(_AUTO_BATCH, n)
+        if est.batch_size != "auto":
+            size = min(est.batch_size, n)
+            if size < est.batch_size:
+                warnings.warn(
+                    "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
+                )
+        options = Options(1, size, bool(est.shuffle), False, (), False, shared_penalty=True)
+        self.trainer = Trainer(network, data, options, watched=True)
+        self.n, self.weight, self.penalty = n, data.weight, network.penalty()
+        self.rate = network.learning_rate = est.learning_rate_
+        est.loss_curve_ = list(est.loss_curve_)  # a fit that fails leaves the old lists alone
+        if held_out is not None:
+            est.validation_scores_ = list(est.validation_scores_)
+        if held_out is not None and est._best is None:
+            est._best = network.parameters.copy()
+
+    def epoch(self) -> bool:
+        """Whether training has converged, or cannot go on, after one more epoch."""
+        est, steps = self.est, self.trainer.steps_per_epoch
+        first = est.n_iter_ * steps
+        try:
+            loss = float(self.trainer.run(first, first + steps)[0][0])
+        except DivergenceError as error:
+            return self._diverged(error)
+        # The penalty belongs to each step, before it. It changes slowly: a straight line from epoch to epoch.
+        before, self.penalty = self.penalty, self.network.penalty()
+        penalty = before + (self.penalty - before) * (steps - 1) / (2 * steps)
+        est.n_iter_ += 1
+        est.t_ += self.n
+        est.loss_ = (loss / est._loss_divisor() + penalty * steps) / self.weight
+        est.loss_curve_.append(est.loss_)
+        if est.verbose:
+            print(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
+        self._count_improvement()
+        if est.learning_rate == "invscaling" and est.solver == "sgd":
+            self._change_rate(est.learning_rate_init / (est.t_ + 1) ** est.power_t)
+        return bool(est._no_improvement_count > est.n_iter_no_change) and self._stops()
+
+    def _count_improvement(self) -> None:
+        est = self.est
+        if self.held_out is None:
+            improved = not est.loss_ > est.best_loss_ - est.tol
+            est.best_loss_ = min(est.best_loss_, est.loss_)
+        else:
+            outputs = est._network_outputs(self.network, self.held_out.x)
+            score = est._score_outputs(self.held_out.y, outputs, self.held_out.weights)
+            est.validation_scores_.append(score)
+            if est.verbose:
+                print(f"Validation score: {score:f}")
+            improved = not score < est.best_validation_score_ + est.tol
+            if score > est.best_validation_score_:
+                est.best_validation_score_ = score
+                est._best = self.network.parameters.copy()
+        est._no_improvement_count = 0 if improved else est._no_improvement_count + 1
+
+    def _stops(self) -> bool:
+        """Whether no improvement means the end, or a smaller learning rate."""
+        est = self.est
+        what = "Training loss" if self.held_out is None else "Validation score"
+        message = f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
+        stops: bool = est.learning_rate != "adaptive" or est.solver != "sgd"
+        if not stops and est.learning_rate_ <= _LEAST_ADAPTIVE_RATE:
+            stops, message = True, f"{message} Learning rate too small."
+        if not stops:
+            self._change_rate(est.learning_rate_ / 5)
+            est._no_improvement_count = 0
+        if est.verbose:
+            print(f"{message} Stopping." if stops else f"{message} Setting learning rate to {est.learning_rate_:f}")
+        return stops
+
+    def _change_rate(self, rate: float) -> None:
+        """scikit-learn's velocity holds the learning rates of the past, ours only gradients: it is rescaled."""
+        if self.est.solver == "sgd":
+            self.network._slots *= self.est.learning_rate_ / rate
+        self.est.learning_rate_ = self.network.learning_rate = rate
+
+    def _diverged(self, error: DivergenceError) -> bool:
+        """With early stopping the best weights are there to return to."""
+        est = self.est
+        where = f"The loss or an update was not finite in epoch {est.n_iter_ + 1}, batch {error.batch}."
+        if self.held_out is None:
+            raise ValueError(
+                f"{NOT_FINITE} {where} Lower learning_rate_init (now {est.learning_rate_init:g}), or scale the data."
+            ) from None
+        warnings.warn(f"{where} Training stops, with the best weights so far.", ConvergenceWarning, stacklevel=7)
+        est.n_iter_ += 1
+        est.loss_ = math.nan
+        est.loss_curve_.append(math.nan)
+        est.validation_scores_.append(math.nan)
+        return True
