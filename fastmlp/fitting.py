@@ -161,12 +161,15 @@ class Trainer:
         settings[0] = 0.0
         size, _ = self.pace.next_call()
         start = time.perf_counter()
-        done = self._call(size, 0, 1, losses, np.empty((0, 0)), settings)
+        done = self._call(size, 0, 1, losses, np.empty((0, 0)), settings, np.empty(0))
         self.pace.record(size, 1, time.perf_counter() - start)
         return (float(losses[0]) if done else math.nan), self.gradient_vector.copy()
 
-    def run(self, first: int, last: int) -> tuple[Array, Array]:
-        """Steps `first` to `last`, whole epochs: the sums of losses, (epochs,), and of norms, (epochs, layers)."""
+    def run(self, first: int, last: int, rates: Array = np.empty(0)) -> tuple[Array, Array]:  # noqa: B008
+        """Steps `first` to `last`, whole epochs: the sums of losses, (epochs,), and of norms, (epochs, layers).
+
+        `rates` are the learning rates of the steps; empty: all are the network's.
+        """
         losses = np.zeros((last - first) // self.steps_per_epoch)
         norms = np.zeros((len(losses), self.mlp._layout.n_layers))
         step = first
@@ -175,21 +178,24 @@ class Trainer:
             end = min(step + steps, last)
             done_epochs = (step - first) // self.steps_per_epoch
             start = time.perf_counter()
-            done = self._call(size, step, end, losses[done_epochs:], norms[done_epochs:], self.mlp._settings())
+            settings = self.mlp._settings(), rates[step - first : end - first]
+            done = self._call(size, step, end, losses[done_epochs:], norms[done_epochs:], *settings)
             self.pace.record(size, end - step, time.perf_counter() - start)
             if done < end - step:
                 self._diverged(step + done)
             step = end
         return losses, norms
 
-    def _call(self, size: int, first: int, last: int, losses: Array, norms: Array, settings: Array) -> int:
+    def _call(
+        self, size: int, first: int, last: int, losses: Array, norms: Array, settings: Array, rates: Array
+    ) -> int:
         """Steps `first` to `last` by `size` threads, or by those that can be started; how many steps were done."""
         mlp, data = self.mlp, self.data
         shared = np.zeros(team.SHARED_SIZE, np.int64)
         arguments: tuple[Any, ...] = (
             np.array([first, last]), *self.x, data.y, data.row_weights, data.rows, self.order, mlp._parameters,
             self.gradient_vector, mlp._slots, self.tables.layers, self.tables.blocks, self.workspace, self.choices,
-            settings, mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
+            settings, rates, mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
         )  # fmt: skip
 
         def abandon() -> None:

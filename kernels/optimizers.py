@@ -89,14 +89,14 @@ update = pointwise([_guarded(row.function) for row in TABLE], (0, 1, 2, 3), (0, 
 
 
 @inlined
-def prepare(t, settings, h):
+def prepare(t, rate, settings, h):
     """The constants of update `t` (1, 2, ...) in `h`: for weights, then, without weight decay, for biases.
 
-    `settings` (float64): learning rate, weight decay, first (momentum or beta1), second (rho or beta2), epsilon, and
+    `rate` is the learning rate. `settings` (float64): that of all steps, weight decay, first (momentum or beta1), second (rho or beta2), epsilon, and
     for Adam's bias corrections 1, or 2 if epsilon counts before them (the paper's epsilon hat), else 0. Computed in
     float64, kept in the precision of `h`.
     """
-    rate, decay, first, second, epsilon = settings[0], settings[1], settings[2], settings[3], settings[4]
+    decay, first, second, epsilon = settings[1], settings[2], settings[3], settings[4]
     corrected = settings[5] != 0
     for i in range(0, 2 * N_CONSTANTS, N_CONSTANTS):
         h[i + RATE] = rate / (1 - first**t) if corrected else rate

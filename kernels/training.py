@@ -149,7 +149,7 @@ def gradient_norms(layers, grads, norms, epoch):
 @kernel
 def train(
     steps, x, indices, starts, y, row_weights, rows, order, params, grads, slots, layers, blocks, ws,
-    choices, settings, updates, constants, rng, losses, norms, shared, member, size,
+    choices, settings, rates, updates, constants, rng, losses, norms, shared, member, size,
 ):  # fmt: skip
     """Steps ``steps[0]`` to ``steps[1]`` of a fit, counted from its start; every epoch has ``ceil(n / batch)``.
 
@@ -178,6 +178,8 @@ def train(
         With ``choices[SHARED_PENALTY]`` alpha is divided by the batch's weight (its number of rows).
     settings : (7,) float64
         See `optimizers.prepare`; the last is alpha.
+    rates : (steps,) float64 or empty
+        The learning rate of each of these steps; empty: that of `settings`.
     updates : (1,) int64
         How many updates the optimiser has made; counted on with every step, so that an interrupted caller knows.
     constants : (2 * N_CONSTANTS,)
@@ -231,7 +233,7 @@ def train(
                 weigh(r, r + m, order, start, row_weights, ws, k, top[DELTA], blocks[ROW_LOSS])
             recursion(r, m, params, layers, zero, ws)
         if member == 0:
-            prepare(updates[0] + 1, settings, constants)
+            prepare(updates[0] + 1, rates[step - steps[0]] if rates.size > 0 else settings[0], settings, constants)
         if not barrier(shared, size):
             break
 
@@ -286,7 +288,7 @@ def apply_update(params, grads, slots, layers, updates, optimizer, settings, con
         return 2
     state = flush_subnormals()
     updates[0] += 1
-    prepare(updates[0], settings, constants)
+    prepare(updates[0], settings[0], settings, constants)
     failed = 0
     for l in range(layers.shape[0]):
         at, n = layers[l, W], layers[l, FAN_IN] * layers[l, FAN_OUT]

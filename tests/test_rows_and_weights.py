@@ -94,6 +94,28 @@ def test_a_shared_penalty_is_divided_by_the_rows_of_each_batch(dtype):
     assert_within(shared[0], mlp.parameters, LIMITS[dtype])
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adamw"])
+def test_rates_are_those_of_the_steps(monkeypatch, optimizer):
+    """A rate for each step is the network's rate, changed by hand between steps."""
+    X, y = problem(np.float64)
+    rates = np.random.default_rng(4).uniform(1e-3, 1e-1, 10)
+    options = fitting.Options(1, 8, False, False, (), False)
+
+    def trainer():
+        mlp = MLP([7, 9, 3], "tanh", "softmax", optimizer=optimizer, dtype=np.float64, random_state=0)
+        return mlp, fitting.Trainer(mlp, fitting.Data.whole(X, y), options, True)
+
+    scheduled, one = trainer()
+    monkeypatch.setattr(fitting._threads, "_SECONDS_PER_CALL", 0)  # a call for each step
+    one.run(0, 10, rates)
+    by_hand, _ = trainer()
+    for step, rate in enumerate(rates):
+        by_hand.learning_rate = rate
+        rows = slice(step % 5 * 8, step % 5 * 8 + 8)
+        by_hand.update_parameters(*by_hand.backward(X[rows], y[rows], by_hand.forward(X[rows])))
+    assert_within(scheduled.parameters, by_hand.parameters, 1e-12)
+
+
 def test_the_choices_have_places_of_their_own():
     places = [training.BATCH, training.LOSS, training.GRADIENT_OF, training.OPTIMIZER, training.SHUFFLE]
     places += [training.TRACK, training.SHARED_PENALTY]
