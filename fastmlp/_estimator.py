@@ -66,11 +66,13 @@ SOLVERS: dict[str, Callable[[Any], Optimizer]] = {"adam": _adam, "sgd": _sgd, "l
 class EstimatorNetwork(Network):
     """The network of an estimator; `coefs` and `intercepts` are views of its parameters."""
 
-    n_threads = None
+    n_threads: int | None = None
     learning_rate = 1.0
     alpha = 0.0
 
-    def __init__(self, sizes: list[int], hidden: str, output: str, loss: str, method: Optimizer, dtype: Any):
+    def __init__(
+        self, sizes: list[int], hidden: tuple[str, ...], output: str, loss: str, method: Optimizer, dtype: Any
+    ):
         super().__init__(sizes, hidden, output, loss, method, np.dtype(dtype), None)
         self._view()
 
@@ -125,7 +127,7 @@ class BaseMLP(BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(_ACTIVATIONS)],
+        "activation": [StrOptions(_ACTIVATIONS), list, tuple],
         "solver": [StrOptions(set(SOLVERS))],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -147,6 +149,10 @@ class BaseMLP(BaseEstimator):
         "epsilon": [Interval(Real, 0, None, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "dtype": "no_validation",
+        "coefs_init": [list, tuple, None],
+        "intercepts_init": [list, tuple, None],
     }
 
     # --- what the two classes define ------------------------------------------------------------------------------
@@ -166,6 +172,10 @@ class BaseMLP(BaseEstimator):
     def _strata(self, y: Array, rows: Array) -> Array | None:
         """What early stopping's split keeps the shares of."""
         return None
+
+    def _weigh_classes(self, y: Array, weights: Array | None, incremental: bool) -> Array | None:
+        """The rows' weights, times those of their classes."""
+        return weights
 
     def _loss_divisor(self) -> int:
         """scikit-learn reports the mean over outputs of squared errors, and the sum of other losses."""
@@ -203,15 +213,17 @@ class BaseMLP(BaseEstimator):
             x, y = self._checked(X, y, first)
             weights = _checked_weights(sample_weight, x)
             y = self._encode(y, incremental)
+            weights = self._weigh_classes(y, weights, incremental)
             rng = check_random_state(self.random_state)
             if first:
-                network = self._initialize([x.shape[1], *hidden, self.n_outputs_], rng, x.dtype)
+                dtype = x.dtype if self.dtype is None else validation.float_dtype(self.dtype)
+                network = self._initialize([x.shape[1], *hidden, self.n_outputs_], rng, dtype)
             else:
                 network = self._network()
                 self._check_unchanged([x.shape[1], *hidden, self.n_outputs_], network)
                 if not incremental:
                     network = network.twin()  # if this fit fails, the old one stays
-            network.alpha = float(self.alpha)
+            network.alpha, network.n_threads = float(self.alpha), self.n_threads
             network.use(SOLVERS[self.solver](self))
             data = _data(x, y, weights, network.dtype)
             self._adopt(network)
@@ -258,18 +270,38 @@ class BaseMLP(BaseEstimator):
         self.n_layers_ = len(sizes)
         self.out_activation_ = self._output_and_loss()[0]
         network = self._build(sizes, np.float64 if self.solver == "lbfgs" else dtype)
-        factor = 2.0 if self.activation in ("logistic", "sigmoid") else 6.0
-        for W, b in zip(network.coefs, network.intercepts, strict=True):
-            bound = np.sqrt(factor / sum(W.shape))  # Glorot & Bengio 2010
+        names = self._hidden_activations(len(sizes) - 2)
+        names = (*names, names[-1] if names else self.activation)  # the output layer's weights are drawn like the last
+        for name, W, b in zip(names, network.coefs, network.intercepts, strict=True):
+            bound = np.sqrt((2.0 if name in ("logistic", "sigmoid") else 6.0) / sum(W.shape))  # Glorot & Bengio 2010
             W[:] = rng.uniform(-bound, bound, W.shape)
             b[:] = rng.uniform(-bound, bound, b.shape)
+        for what, given, views in (
+            ("coefs_init", self.coefs_init, network.coefs),
+            ("intercepts_init", self.intercepts_init, network.intercepts),
+        ):
+            _put(what, given, views)
         if self.solver != "lbfgs":
             _stochastic.begin(self)
         return network
 
+    def _hidden_activations(self, n_hidden: int) -> tuple[str, ...]:
+        """The activation of each hidden layer."""
+        if isinstance(self.activation, str):
+            return (self.activation,) * n_hidden
+        if len(self.activation) != n_hidden:
+            raise ValueError(
+                f"activation must be one name or {n_hidden}, one for each hidden layer; got {self.activation!r}"
+            )
+        known = sorted(_ACTIVATIONS)
+        return tuple(validation.choice(f"activation[{i}]", name, known) for i, name in enumerate(self.activation))
+
     def _build(self, sizes: list[int], dtype: Any) -> EstimatorNetwork:
-        hidden, output = (_OTHER_NAMES.get(name, name) for name in (self.activation, self.out_activation_))
-        return EstimatorNetwork(sizes, hidden, output, self._output_and_loss()[1], SOLVERS[self.solver](self), dtype)
+        names = (*self._hidden_activations(len(sizes) - 2), self.out_activation_)
+        *hidden, output = (_OTHER_NAMES.get(name, name) for name in names)
+        return EstimatorNetwork(
+            sizes, tuple(hidden), output, self._output_and_loss()[1], SOLVERS[self.solver](self), dtype
+        )
 
     def _network(self) -> EstimatorNetwork:
         """The network of `coefs_` and `intercepts_`: a new one, if somebody has put others in their place."""
@@ -386,6 +418,17 @@ def _hidden_sizes(value: Any) -> list[int]:
     if np.any(np.array(sizes) <= 0):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
     return [validation.integer(f"hidden_layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes)]
+
+
+def _put(what: str, given: Any, views: tuple[Array, ...]) -> None:
+    """Writes the arrays of a parameter into views."""
+    if given is None:
+        return
+    if len(given) != len(views):
+        raise ValueError(f"{what} must hold {len(views)} arrays, one for each layer; got {len(given)}")
+    for i, (array, view) in enumerate(zip(given, views, strict=True)):
+        view[...] = validation.like(f"{what}[{i}]", array, view.shape, view.dtype)
+        validation.scan(f"{what}[{i}]", view)
 
 
 def _checked_weights(sample_weight: Any, x: Any) -> Array | None:

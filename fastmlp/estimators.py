@@ -46,9 +46,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ----------
     hidden_layer_sizes : int or array-like of int, default (100,)
         Numbers of units of the hidden layers.
-    activation : str, default 'relu'
-        Of the hidden layers: 'identity' (or 'linear'), 'logistic' (or 'sigmoid'), 'tanh', 'relu', and besides
-        'leaky_relu', 'elu', 'selu', 'gelu', 'silu', 'mish', 'softplus'.
+    activation : str or list of str, default 'relu'
+        Of the hidden layers, one for all or one for each: 'identity' (or 'linear'), 'logistic' (or 'sigmoid'), 'tanh',
+        'relu', and besides 'leaky_relu', 'elu', 'selu', 'gelu', 'silu', 'mish', 'softplus'.
     solver : {'adam', 'sgd', 'lbfgs'}, default 'adam'
         'lbfgs' looks at all rows in each step, and suits small data; it works in float64.
     alpha : float, default 1e-4
@@ -90,6 +90,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Epochs without improvement that are allowed; numpy.inf: any number.
     max_fun : int, default 15000
         The most evaluations of the objective by 'lbfgs'.
+    class_weight : dict, 'balanced' or None, default None
+        How much the rows of each class count, beside their own weights; classes that are not named count 1. 'balanced':
+        as if all classes were equally frequent. Not for several labels.
+    n_threads : int or None, default None
+        The most threads to use; None: as many as are there and pay. The results are the same.
+    dtype : {'float32', 'float64'} or None, default None
+        Of weights and arithmetic; None: float32 for float32 X, else float64. 'lbfgs' always works in float64.
+    coefs_init, intercepts_init : list of ndarray or None, default None
+        Initial weights, shaped like `coefs_` and `intercepts_`.
 
     Attributes
     ----------
@@ -142,10 +151,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseMLP._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+    }
+
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
+        activation: Any = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -168,6 +182,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        class_weight: Any = None,
+        n_threads: int | None = None,
+        dtype: Any = None,
+        coefs_init: Any = None,
+        intercepts_init: Any = None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -192,6 +211,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.class_weight = class_weight
+        self.n_threads = n_threads
+        self.dtype = dtype
+        self.coefs_init = coefs_init
+        self.intercepts_init = intercepts_init
 
     @available_if(_goes_in_batches)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -305,6 +329,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         indices: Array = np.searchsorted(self.classes_, y)
         return indices
 
+    def _weigh_classes(self, y: Array, weights: Array | None, incremental: bool) -> Array | None:
+        given = self.class_weight
+        if given is None:
+            return weights
+        if self._label_binarizer.y_type_.startswith("multilabel"):
+            raise ValueError("class_weight is for one class per row; weigh rows of several labels by sample_weight")
+        y, k = y.astype(np.intp), len(self.classes_)
+        if given == "balanced":
+            if incremental:
+                raise ValueError("class_weight='balanced' needs all rows at once, which partial_fit does not have")
+            totals = np.bincount(y, weights, k)
+            of_class = totals.sum() / (k * np.where(totals > 0, totals, 1))
+        else:
+            unknown = [label for label in given if label not in set(self.classes_)]
+            if unknown:
+                raise ValueError(f"class_weight has {unknown}, which are not among the classes {self.classes_}")
+            of_class = np.array([given.get(label, 1.0) for label in self.classes_], np.float64)
+            if not (np.isfinite(of_class).all() and of_class.min() >= 0 and of_class[y].max() > 0):
+                raise ValueError(f"class_weight must be finite, at least 0 and not 0 for all rows, got {given}")
+        of_rows: Array = of_class[y]
+        return of_rows if weights is None else of_rows * weights
+
     def _strata(self, y: Array, rows: Array) -> Array | None:
         return np.array(["False", "True"])[y[rows].astype(np.intp)] if self.n_outputs_ == 1 else None
 
@@ -338,7 +384,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Half the squared error, or half the Poisson deviance of ``exp(z)``, for targets of at least 0.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
 shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
-beta_1, beta_2, epsilon, n_iter_no_change, max_fun
+beta_1, beta_2, epsilon, n_iter_no_change, max_fun, n_threads, dtype, coefs_init, intercepts_init
         See `MLPClassifier`.
 
     Attributes
@@ -375,7 +421,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         self,
         loss: str = "squared_error",
         hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
+        activation: Any = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -398,6 +444,10 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        n_threads: int | None = None,
+        dtype: Any = None,
+        coefs_init: Any = None,
+        intercepts_init: Any = None,
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -423,6 +473,10 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.n_threads = n_threads
+        self.dtype = dtype
+        self.coefs_init = coefs_init
+        self.intercepts_init = intercepts_init
 
     @available_if(_goes_in_batches)
     @_fit_context(prefer_skip_nested_validation=True)

@@ -92,9 +92,9 @@ update = pointwise([_guarded(row.function) for row in TABLE], (0, 1, 2, 3), (0, 
 def prepare(t, rate, settings, h):
     """The constants of update `t` (1, 2, ...) in `h`: for weights, then, without weight decay, for biases.
 
-    `rate` is the learning rate. `settings` (float64): that of all steps, weight decay, first (momentum or beta1), second (rho or beta2), epsilon, and
-    for Adam's bias corrections 1, or 2 if epsilon counts before them (the paper's epsilon hat), else 0. Computed in
-    float64, kept in the precision of `h`.
+    `rate` is the learning rate. `settings` (float64): that of steps without their own, weight decay, first (momentum or
+    beta1), second (rho or beta2), epsilon, and for Adam's bias corrections 1, or 2 if epsilon counts before them (the
+    paper's epsilon hat), else 0. Computed in float64, kept in the precision of `h`.
     """
     decay, first, second, epsilon = settings[1], settings[2], settings[3], settings[4]
     corrected = settings[5] != 0

@@ -1,0 +1,141 @@
+"""What MLPClassifier and MLPRegressor have that scikit-learn's do not."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.utils.class_weight import compute_sample_weight
+
+from fastmlp import MLP, MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+N, FEATURES = 60, 5
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(N, FEATURES))
+SCORES = X @ RNG.normal(size=(FEATURES, 3))
+CLASSES = np.array(["a", "b", "c"])[SCORES.argmax(axis=1)]
+NUMBER = np.sin(SCORES[:, 0])
+WEIGHTS = RNG.uniform(0.2, 3, N)
+SMALL = {"hidden_layer_sizes": (7, 4), "activation": "tanh", "random_state": 3, "max_iter": 15, "batch_size": 16}
+
+
+def assert_same(a, b):
+    for one, other in zip(a.coefs_ + a.intercepts_, b.coefs_ + b.intercepts_, strict=True):
+        assert_array_equal(one, other)
+
+
+# --- class weights ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("given", ["balanced", {"a": 2.0, "c": 0.5}, {"b": 0}], ids=str)
+@pytest.mark.parametrize("two", [False, True])
+def test_class_weights_are_sample_weights(given, two, solver):
+    x, y = (X[CLASSES != "c"], CLASSES[CLASSES != "c"]) if two else (X, CLASSES)
+    given = {k: v for k, v in given.items() if not two or k != "c"} if isinstance(given, dict) else given
+    model = MLPClassifier(**SMALL, class_weight=given, solver=solver).fit(x, y)
+    weights = compute_sample_weight(given, y)
+    expected = clone(model).set_params(class_weight=None).fit(x, y, sample_weight=weights)
+    for one, other in zip(model.coefs_, expected.coefs_, strict=True):
+        assert_allclose(one, other, rtol=1e-9)
+    assert np.abs(model.coefs_[0] - MLPClassifier(**SMALL, solver=solver).fit(x, y).coefs_[0]).max() > 1e-6
+
+
+def test_balanced_classes_weigh_the_same_with_sample_weights():
+    model = MLPClassifier(**SMALL, class_weight="balanced").fit(X, CLASSES, sample_weight=WEIGHTS)
+    of_class = {label: 1 / WEIGHTS[label == CLASSES].sum() for label in "abc"}
+    weights = WEIGHTS * [of_class[label] * WEIGHTS.sum() / 3 for label in CLASSES]
+    expected = MLPClassifier(**SMALL).fit(X, CLASSES, sample_weight=weights)
+    assert_allclose(model.coefs_[0], expected.coefs_[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("given", "y", "message"),
+    [
+        ({"a": 1, "z": 2}, CLASSES, r"class_weight has \['z'\], which are not among the classes"),
+        ({"a": -1}, CLASSES, "class_weight must be finite, at least 0 and not 0 for all rows, got {'a': -1}"),
+        ({"a": np.nan}, CLASSES, "class_weight must be finite"),
+        ({"a": 0, "b": 0, "c": 0}, CLASSES, "not 0 for all rows"),
+        ("balance", CLASSES, "The 'class_weight' parameter of MLPClassifier must be"),
+        ("balanced", SCORES > 0, "class_weight is for one class per row"),
+    ],
+)
+def test_class_weights_that_do_not_fit(given, y, message):
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier(**SMALL, class_weight=given).fit(X, y)
+
+
+def test_balanced_is_not_for_partial_fit():
+    with pytest.raises(ValueError, match="class_weight='balanced' needs all rows at once"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, CLASSES, classes=["a", "b", "c"])
+    model = MLPClassifier(**SMALL, class_weight={"a": 3.0}).partial_fit(X, CLASSES, classes=["a", "b", "c"])
+    weights = np.where(CLASSES == "a", 3.0, 1.0)
+    assert_same(model, MLPClassifier(**SMALL).partial_fit(X, CLASSES, sample_weight=weights, classes=["a", "b", "c"]))
+
+
+# --- activations, threads, precision, initial weights -------------------------------------------------------------
+
+
+def test_an_activation_for_each_layer():
+    model = MLPRegressor(**SMALL | {"activation": ["gelu", "logistic"]}).fit(X, NUMBER)
+    mlp = MLP([FEATURES, 7, 4, 1], ["gelu", "sigmoid"], "linear", dtype=np.float64)
+    mlp.weights, mlp.biases = model.coefs_, [b[None] for b in model.intercepts_]
+    assert_array_equal(model.predict(X), mlp.predict(X)[:, 0])
+    first = MLPRegressor(**SMALL | {"activation": ["gelu", "logistic"], "max_iter": 1, "learning_rate_init": 1e-30})
+    bounds = [np.sqrt(6 / 12), np.sqrt(2 / 11), np.sqrt(2 / 5)]
+    for W, bound in zip(first.fit(X, NUMBER).coefs_, bounds, strict=True):
+        assert 0.5 * bound < np.abs(W).max() <= bound
+    same = MLPRegressor(**SMALL | {"activation": ("tanh", "tanh")}).fit(X, NUMBER)
+    assert_same(same, MLPRegressor(**SMALL).fit(X, NUMBER))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (["tanh"], ValueError, r"activation must be one name or 2, one for each hidden layer; got \['tanh'\]"),
+        (["tanh", "wave"], ValueError, r"activation\[1\]='wave' is not known"),
+        (["tanh", 3], TypeError, r"activation\[1\] must be a name"),
+    ],
+)
+def test_activations_that_do_not_fit(given, error, message):
+    with pytest.raises(error, match=message):
+        MLPRegressor(**SMALL | {"activation": given}).fit(X, NUMBER)
+
+
+def test_threads_change_no_bit():
+    assert_same(*(MLPRegressor(**SMALL, n_threads=n).fit(X, NUMBER) for n in (1, 2)))
+    with pytest.raises(ValueError, match="The 'n_threads' parameter of MLPRegressor must be"):
+        MLPRegressor(n_threads=0).fit(X, NUMBER)
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float64])
+def test_the_precision_can_be_chosen(dtype):
+    other = np.float64 if dtype == "float32" else np.float32
+    model = MLPRegressor(**SMALL, dtype=dtype).fit(X.astype(other), NUMBER)
+    assert {array.dtype for array in model.coefs_ + model.intercepts_} == {np.dtype(dtype)}
+    assert model.predict(X).dtype == np.dtype(dtype)
+    expected = MLPRegressor(**SMALL).fit(X.astype(np.float32).astype(dtype), NUMBER)
+    if dtype == "float32":
+        expected = MLPRegressor(**SMALL).fit(X.astype(dtype), NUMBER)
+    assert_same(model, expected)
+    with pytest.raises(ValueError, match="dtype must be float32 or float64, got 'int8'"):
+        MLPRegressor(dtype="int8").fit(X, NUMBER)
+
+
+def test_initial_weights_can_be_given():
+    rng = np.random.default_rng(0)
+    coefs = [rng.normal(size=shape) for shape in ((FEATURES, 7), (7, 4), (4, 1))]
+    intercepts = [rng.normal(size=k) for k in (7, 4, 1)]
+    still = {"max_iter": 1, "learning_rate_init": 1e-300}
+    model = MLPRegressor(**SMALL | still, coefs_init=coefs, intercepts_init=intercepts).fit(X, NUMBER)
+    for given, got in zip(coefs + intercepts, model.coefs_ + model.intercepts_, strict=True):
+        assert_array_equal(got, given)
+        assert not np.shares_memory(got, given)
+    for wrong, message in [
+        (coefs[:2], r"coefs_init must hold 3 arrays, one for each layer; got 2"),
+        ([coefs[0], coefs[0], coefs[2]], r"coefs_init\[1\] must have shape \(7, 4\), got \(5, 7\)"),
+        ([coefs[0] * np.nan, *coefs[1:]], r"coefs_init\[0\] must be finite"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            MLPRegressor(**SMALL, coefs_init=wrong).fit(X, NUMBER)
