@@ -22,7 +22,7 @@ _HOMES = {
     "Adam": "optimizers",
     "AdamW": "optimizers",
 }
-_MODULES = ("estimators", "initializers", "kernels", "optimizers", "plotting")
+_MODULES = ("estimators", "initializers", "kernels", "optimizers", "plotting", "schedules")
 __all__ = [*_HOMES]
 
 

@@ -59,11 +59,15 @@ def to_sklearn(est: "BaseMLP") -> Any:
     kind = theirs_of(type(est))
     model = kind()
     parameters = {name: value for name, value in est.get_params().items() if name in model.get_params()}
-    parameters["activation"] = _NAMES.get(est.activation, est.activation)
-    for name in ("activation", "solver"):
+    names = {est.activation} if isinstance(est.activation, str) else set(est.activation)
+    if len(names) == 1:
+        parameters["activation"] = _NAMES.get(next(iter(names)), next(iter(names)))
+    for name in ("solver", "learning_rate", "activation"):
         (constraint,) = kind._parameter_constraints[name]
         if not constraint.is_satisfied_by(parameters[name]):
-            raise ValueError(f"scikit-learn's {kind.__name__} has no {name}={parameters[name]!r}")
+            if name == "activation":
+                raise ValueError(f"scikit-learn's {kind.__name__} has no activation={est.activation!r}")
+            del parameters[name]
     model.set_params(**parameters)
     if not hasattr(est, "coefs_"):
         return model
@@ -72,7 +76,7 @@ def to_sklearn(est: "BaseMLP") -> Any:
     rate = learned.pop("learning_rate_", None)
     model.__dict__.update(learned)
     model._best_coefs, model._best_intercepts = copy.deepcopy((model.coefs_, model.intercepts_))
-    if rate is not None:
+    if rate is not None and model.solver == est.solver:
         model._optimizer = _optimizer(est, network, model, rate)
     return model
 

@@ -19,7 +19,8 @@ from . import _validation as validation
 from ._network import Network
 from .fitting import Data
 from .kernels import activations
-from .optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
+from .optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
+from .schedules import SCHEDULES
 
 Array = NDArray[Any]
 
@@ -49,18 +50,39 @@ class _SklearnAdam(Adam):
     corrected = 2
 
 
+class _SklearnAdamW(AdamW):
+    """The same with weight decay."""
+
+    corrected = 2
+
+
+def _epsilon(est: Any) -> float:
+    return max(float(est.epsilon), 1e-37)  # float32 has no less
+
+
 def _sgd(est: Any) -> Optimizer:
     if est.momentum == 0:
         return SGD()
     return (_SklearnNesterov if est.nesterovs_momentum else _SklearnMomentum)(float(est.momentum))
 
 
-def _adam(est: Any) -> Optimizer:
-    return _SklearnAdam(float(est.beta_1), float(est.beta_2), max(float(est.epsilon), 1e-37))  # float32 has no less
+def _adam(est: Any) -> Adam:
+    return _SklearnAdam(float(est.beta_1), float(est.beta_2), _epsilon(est))
+
+
+def _adamw(est: Any) -> Optimizer:
+    adam = _adam(est)
+    return _SklearnAdamW(adam.beta1, adam.beta2, adam.epsilon, float(est.weight_decay))
 
 
 # The optimiser of each solver; L-BFGS moves the parameters itself, and takes gradients from steps of length 0.
-SOLVERS: dict[str, Callable[[Any], Optimizer]] = {"adam": _adam, "sgd": _sgd, "lbfgs": lambda est: SGD()}
+SOLVERS: dict[str, Callable[[Any], Optimizer]] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+    "rmsprop": lambda est: RMSprop(float(est.rho), _epsilon(est)),
+    "lbfgs": lambda est: SGD(),
+}
 
 
 class EstimatorNetwork(Network):
@@ -131,7 +153,7 @@ class BaseMLP(BaseEstimator):
         "solver": [StrOptions(set(SOLVERS))],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", "plateau", *SCHEDULES}), callable],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -149,6 +171,9 @@ class BaseMLP(BaseEstimator):
         "epsilon": [Interval(Real, 0, None, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "rho": [Interval(Real, 0, 1, closed="left")],
+        "warmup": [Interval(Real, 0, None, closed="left")],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "dtype": "no_validation",
         "coefs_init": [list, tuple, None],
@@ -370,8 +395,8 @@ class BaseMLP(BaseEstimator):
     def to_sklearn(self) -> Any:
         """scikit-learn's estimator with the same parameters, everything learned, and the solver's state.
 
-        For tools that know scikit-learn's classes only, such as skl2onnx. The state of early stopping's split and of
-        the order of rows has no place there.
+        For tools that know scikit-learn's classes only, such as skl2onnx. What only matters for training and has no
+        place there (our solvers and schedules, the order of rows, early stopping's split) is left out.
 
         Returns
         -------
@@ -380,7 +405,7 @@ class BaseMLP(BaseEstimator):
         Raises
         ------
         ValueError
-            scikit-learn has no such activation or solver.
+            scikit-learn has no such activation.
         """
         return _conversion.to_sklearn(self)
 

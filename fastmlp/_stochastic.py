@@ -11,6 +11,7 @@ from sklearn.model_selection import train_test_split
 
 from ._lbfgs import NOT_FINITE
 from .fitting import Data, DivergenceError, Options, Trainer
+from .schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from ._estimator import BaseMLP, EstimatorNetwork
@@ -118,7 +119,7 @@ class _Loop:
         est, steps = self.est, self.trainer.steps_per_epoch
         first = est.n_iter_ * steps
         try:
-            loss = float(self.trainer.run(first, first + steps)[0][0])
+            loss = float(self.trainer.run(first, first + steps, self._rates(first, steps))[0][0])
         except DivergenceError as error:
             return self._diverged(error)
         # The penalty belongs to each step, before it. It changes slowly: a straight line from epoch to epoch.
@@ -134,6 +135,23 @@ class _Loop:
         if est.learning_rate == "invscaling" and est.solver == "sgd":
             self._change_rate(est.learning_rate_init / (est.t_ + 1) ** est.power_t)
         return bool(est._no_improvement_count > est.n_iter_no_change) and self._stops()
+
+    def _rates(self, first: int, steps: int) -> Array:
+        """The learning rates of the steps from `first` on; empty if all are the network's."""
+        est = self.est
+        schedule = SCHEDULES.get(est.learning_rate) if isinstance(est.learning_rate, str) else est.learning_rate
+        if schedule is None and not est.warmup:
+            return np.empty(0)
+        step = np.arange(first, first + steps)
+        if schedule is None:
+            rates = np.full(steps, est.learning_rate_)
+        else:
+            factors = np.array([schedule(float(t)) for t in step / (est.max_iter * steps)], np.float64)
+            if factors.shape != (steps,) or not (np.isfinite(factors).all() and factors.min() >= 0):
+                raise ValueError(f"learning_rate must give finite numbers of at least 0, got {factors.min()}")
+            rates = est.learning_rate_init * factors
+            est.learning_rate_ = float(rates[-1])
+        return rates * np.minimum(1, (step + 1) / (est.warmup * steps)) if est.warmup else rates
 
     def _count_improvement(self) -> None:
         est = self.est
@@ -157,7 +175,7 @@ class _Loop:
         est = self.est
         what = "Training loss" if self.held_out is None else "Validation score"
         message = f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
-        stops: bool = est.learning_rate != "adaptive" or est.solver != "sgd"
+        stops = not (est.learning_rate == "plateau" or (est.learning_rate == "adaptive" and est.solver == "sgd"))
         if not stops and est.learning_rate_ <= _LEAST_ADAPTIVE_RATE:
             stops, message = True, f"{message} Learning rate too small."
         if not stops:

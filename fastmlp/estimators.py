@@ -49,15 +49,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     activation : str or list of str, default 'relu'
         Of the hidden layers, one for all or one for each: 'identity' (or 'linear'), 'logistic' (or 'sigmoid'), 'tanh',
         'relu', and besides 'leaky_relu', 'elu', 'selu', 'gelu', 'silu', 'mish', 'softplus'.
-    solver : {'adam', 'sgd', 'lbfgs'}, default 'adam'
+    solver : {'adam', 'sgd', 'lbfgs', 'adamw', 'rmsprop'}, default 'adam'
         'lbfgs' looks at all rows in each step, and suits small data; it works in float64.
     alpha : float, default 1e-4
         Strength of the L2 penalty on weights (not on intercepts); divided by the number of rows of a batch.
     batch_size : int or 'auto', default 'auto'
         Rows in a step; 'auto' is ``min(200, n_samples)``. Not for 'lbfgs'.
-    learning_rate : {'constant', 'invscaling', 'adaptive'}, default 'constant'
-        For 'sgd': 'invscaling' gives ``learning_rate_init / (t_ + 1)**power_t`` after an epoch; 'adaptive' divides by 5
-        when training would stop for lack of improvement, until the rate is 1e-6.
+    learning_rate : str or callable, default 'constant'
+        For 'sgd' also: 'invscaling' gives ``learning_rate_init / (t_ + 1)**power_t`` after an epoch; 'adaptive' divides
+        by 5 when training would stop for lack of improvement, until the rate is 1e-6. For all: 'plateau', the same as
+        'adaptive'; 'step', 'exponential', 'cosine', 'one_cycle' (`fastmlp.schedules`), or a function: of t, which part
+        of the max_iter epochs is over, from 0 to 1; it gives what learning_rate_init is multiplied by in a step.
     learning_rate_init : float, default 1e-3
         The learning rate, or the first one.
     power_t : float, default 0.5
@@ -93,6 +95,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     class_weight : dict, 'balanced' or None, default None
         How much the rows of each class count, beside their own weights; classes that are not named count 1. 'balanced':
         as if all classes were equally frequent. Not for several labels.
+    weight_decay : float, default 0.01
+        For 'adamw': each step takes this share of the learning rate from the weights (Loshchilov & Hutter 2019).
+    rho : float, default 0.9
+        For 'rmsprop': the decay rate of the mean square.
+    warmup : float, default 0
+        Over so many epochs the learning rate grows to what it would be, in each step by the same amount.
     n_threads : int or None, default None
         The most threads to use; None: as many as are there and pay. The results are the same.
     dtype : {'float32', 'float64'} or None, default None
@@ -121,7 +129,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     intercepts_ : list of ndarray of shape (fan_out,)
         The biases of each layer.
     learning_rate_ : float
-        The learning rate now. Not for 'lbfgs'.
+        The learning rate of the last step (without `warmup`). Not for 'lbfgs'.
     n_features_in_ : int
         Features seen by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -164,7 +172,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         solver: str = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
-        learning_rate: str = "constant",
+        learning_rate: Any = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
@@ -183,6 +191,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         class_weight: Any = None,
+        weight_decay: float = 0.01,
+        rho: float = 0.9,
+        warmup: float = 0.0,
         n_threads: int | None = None,
         dtype: Any = None,
         coefs_init: Any = None,
@@ -212,6 +223,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
         self.class_weight = class_weight
+        self.weight_decay = weight_decay
+        self.rho = rho
+        self.warmup = warmup
         self.n_threads = n_threads
         self.dtype = dtype
         self.coefs_init = coefs_init
@@ -384,7 +398,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Half the squared error, or half the Poisson deviance of ``exp(z)``, for targets of at least 0.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
 shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
-beta_1, beta_2, epsilon, n_iter_no_change, max_fun, n_threads, dtype, coefs_init, intercepts_init
+beta_1, beta_2, epsilon, n_iter_no_change, max_fun, weight_decay, rho, warmup, n_threads, dtype, coefs_init, \
+intercepts_init
         See `MLPClassifier`.
 
     Attributes
@@ -426,7 +441,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         solver: str = "adam",
         alpha: float = 0.0001,
         batch_size: int | str = "auto",
-        learning_rate: str = "constant",
+        learning_rate: Any = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
@@ -444,6 +459,9 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        weight_decay: float = 0.01,
+        rho: float = 0.9,
+        warmup: float = 0.0,
         n_threads: int | None = None,
         dtype: Any = None,
         coefs_init: Any = None,
@@ -473,6 +491,9 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.weight_decay = weight_decay
+        self.rho = rho
+        self.warmup = warmup
         self.n_threads = n_threads
         self.dtype = dtype
         self.coefs_init = coefs_init

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fastmlp import MLP, MLPClassifier, MLPRegressor
+from fastmlp import MLP, AdamW, MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -72,6 +72,85 @@ def test_balanced_is_not_for_partial_fit():
     model = MLPClassifier(**SMALL, class_weight={"a": 3.0}).partial_fit(X, CLASSES, classes=["a", "b", "c"])
     weights = np.where(CLASSES == "a", 3.0, 1.0)
     assert_same(model, MLPClassifier(**SMALL).partial_fit(X, CLASSES, sample_weight=weights, classes=["a", "b", "c"]))
+
+
+# --- schedules and solvers ----------------------------------------------------------------------------------------
+
+
+def trained_by_hand(factors, optimizer, alpha, **options):
+    """60 rows in order, 4 steps an epoch, by `MLP.update_parameters` with a rate for each step."""
+    model = MLPRegressor(**SMALL, shuffle=False, alpha=0, **options)
+    start = clone(model).set_params(max_iter=1, learning_rate_init=1e-300, learning_rate="constant", solver="sgd")
+    start.fit(X, NUMBER)
+    mlp = MLP([FEATURES, 7, 4, 1], "tanh", "linear", optimizer=optimizer, dtype=np.float64)
+    mlp.weights, mlp.biases = start.coefs_, [b[None] for b in start.intercepts_]
+    for step, factor in enumerate(factors):
+        mlp.learning_rate = model.learning_rate_init * factor
+        rows = slice(step % 4 * 16, step % 4 * 16 + 16)
+        mlp.update_parameters(*mlp.backward(X[rows], NUMBER[rows], mlp.forward(X[rows])))
+    return model.fit(X, NUMBER), mlp
+
+
+T = np.arange(60) / 60  # 15 epochs of 4 steps
+FACTORS = {  # written down from the papers
+    "step": np.repeat([1, 0.1, 0.01], [30, 15, 15]),
+    "exponential": 10.0 ** (-2 * T),
+    "cosine": np.cos(np.pi * T / 2) ** 2,
+    "one_cycle": np.r_[
+        1 / 25 + (1 - 1 / 25) * np.sin(np.pi * np.arange(18) / 36) ** 2,
+        4e-6 + (1 - 4e-6) * np.cos(np.pi * np.arange(42) / 84) ** 2,
+    ],
+}
+
+
+@pytest.mark.parametrize("schedule", FACTORS)
+@pytest.mark.parametrize(("solver", "optimizer"), [("sgd", "nesterov"), ("rmsprop", "rmsprop")])
+def test_schedules_change_the_rate_of_each_step(schedule, solver, optimizer):
+    expected = np.maximum(FACTORS[schedule], 1e-300)
+    model, mlp = trained_by_hand(expected, optimizer, 0, learning_rate=schedule, solver=solver, learning_rate_init=0.01)
+    assert_allclose(model.coefs_[0], mlp.weights[0], rtol=1e-9)
+    assert model.learning_rate_ == pytest.approx(0.01 * expected[-1], rel=1e-9)
+
+
+def test_warmup_and_a_schedule_of_ones_own():
+    ramp = np.minimum(1, np.arange(1, 61) / 10)  # 2.5 epochs
+    options = {"learning_rate": lambda t: 1 - t / 2, "solver": "rmsprop", "warmup": 2.5, "rho": 0.9}
+    model, mlp = trained_by_hand(ramp * (1 - T / 2), "rmsprop", 0, **options)
+    assert_allclose(model.coefs_[0], mlp.weights[0], rtol=1e-9)
+    model, mlp = trained_by_hand(ramp, "rmsprop", 0, solver="rmsprop", warmup=2.5)
+    assert_allclose(model.coefs_[0], mlp.weights[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("factor", [-0.1, np.nan, np.inf])
+def test_schedules_that_are_no_rates(factor):
+    with pytest.raises(ValueError, match="learning_rate must give finite numbers of at least 0"):
+        MLPRegressor(**SMALL, learning_rate=lambda t: factor).fit(X, NUMBER)
+
+
+@pytest.mark.parametrize("solver", ["adam", "adamw", "rmsprop", "sgd"])
+def test_plateau_lowers_the_rate_before_it_stops(solver):
+    model = MLPRegressor(
+        **SMALL | {"max_iter": 60}, solver=solver, tol=1e9, n_iter_no_change=1, learning_rate="plateau"
+    )
+    model.fit(X, NUMBER)
+    assert model.n_iter_ < 60
+    assert 1e-6 / 5 < model.learning_rate_ <= 1e-6
+
+
+def test_adamw_is_adam_with_decoupled_decay():
+    """With epsilon all but 0 it is that of PyTorch's form, too."""
+    options = {"solver": "adamw", "weight_decay": 0.3, "epsilon": 1e-30, "learning_rate_init": 0.01}
+    model, mlp = trained_by_hand(np.ones(60), AdamW(weight_decay=0.3, epsilon=1e-30), 0, **options)
+    assert_allclose(model.coefs_[0], mlp.weights[0], rtol=1e-8)
+    assert np.abs(model.coefs_[0] - clone(model).set_params(solver="adam").fit(X, NUMBER).coefs_[0]).max() > 1e-3
+
+
+def test_what_only_matters_for_training_is_left_out_for_scikit_learn():
+    model = MLPRegressor(**SMALL | {"activation": ["tanh", "tanh"]}, solver="adamw", learning_rate="cosine")
+    theirs = model.fit(X, NUMBER).to_sklearn()
+    assert (theirs.solver, theirs.learning_rate, theirs.activation) == ("adam", "constant", "tanh")
+    assert_allclose(theirs.predict(X), model.predict(X), rtol=1e-12)
+    theirs.partial_fit(X, NUMBER)
 
 
 # --- activations, threads, precision, initial weights -------------------------------------------------------------
