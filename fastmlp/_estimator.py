@@ -10,7 +10,8 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import check_random_state
+from sklearn.metrics import get_scorer_names
+from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -119,6 +120,13 @@ class EstimatorNetwork(Network):
         """``alpha / 2 * sum(W**2)``, which scikit-learn divides by the number of rows."""
         return self.alpha / 2 * sum(float(np.vdot(W, W)) for W in self.coefs) if self.alpha else 0.0
 
+    def probe(self) -> "EstimatorNetwork":
+        """A network with the same parameters, in the same place, whose optimiser has no state to be disturbed."""
+        other = self.twin()
+        other.use(SGD())
+        other._parameters = self._parameters
+        return other
+
     def draw_order_from(self, rng: Any) -> None:
         """Seeds the shuffling, unless it goes on from earlier."""
         if self._shuffle_state is None:
@@ -171,6 +179,7 @@ class BaseMLP(BaseEstimator):
         "epsilon": [Interval(Real, 0, None, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "rho": [Interval(Real, 0, 1, closed="left")],
         "warmup": [Interval(Real, 0, None, closed="left")],
@@ -186,6 +195,10 @@ class BaseMLP(BaseEstimator):
         """Targets as (n, n_outputs_) numbers, or (n,) class indices; sets n_outputs_ and what belongs to classes."""
         raise NotImplementedError
 
+    def _targets_of(self, y: Any) -> Array:
+        """Targets as `_encode` gives them, of more rows."""
+        raise NotImplementedError
+
     def _output_and_loss(self) -> tuple[str, str]:
         """scikit-learn's name of the output activation, and the network's loss."""
         raise NotImplementedError
@@ -198,6 +211,10 @@ class BaseMLP(BaseEstimator):
         """What early stopping's split keeps the shares of."""
         return None
 
+    def _labels_of(self, y: Array) -> Any:
+        """The user's targets from encoded ones."""
+        return y[:, 0] if y.shape[1] == 1 else y
+
     def _weigh_classes(self, y: Array, weights: Array | None, incremental: bool) -> Array | None:
         """The rows' weights, times those of their classes."""
         return weights
@@ -209,7 +226,9 @@ class BaseMLP(BaseEstimator):
     # --- fit ------------------------------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None, eval_set: Any = None
+    ) -> Any:
         """Trains on X and y.
 
         Parameters
@@ -219,6 +238,10 @@ class BaseMLP(BaseEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), optional
             How much each row counts, at least 0. A row of weight 0 is as good as absent.
+        X_val, y_val : like X and y, optional
+            Rows to validate on after each epoch (see `history_`). With early_stopping they are instead of rows of X.
+        eval_set : (X, y) or [(X, y)], optional
+            Another way to pass X_val and y_val.
 
         Returns
         -------
@@ -229,9 +252,9 @@ class BaseMLP(BaseEstimator):
         ValueError, TypeError
             Parameters or data do not fit, or training diverges; a fit from before stays as it was.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        return self._fit(X, y, sample_weight, False, _validation_pair(X_val, y_val, eval_set))
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool, pair: Any = None) -> Any:
         with self._kept_unless_it_succeeds():
             hidden = _hidden_sizes(self.hidden_layer_sizes)
             first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
@@ -252,11 +275,27 @@ class BaseMLP(BaseEstimator):
             network.use(SOLVERS[self.solver](self))
             data = _data(x, y, weights, network.dtype)
             self._adopt(network)
+            held_out = None if pair is None else self._held_out(pair[0], pair[1], network.dtype)
             if self.solver == "lbfgs":
                 _lbfgs.fit(self, network, data)
             else:
-                _stochastic.fit(self, network, data, rng, incremental)
+                _stochastic.fit(self, network, data, rng, incremental, held_out)
         return self
+
+    def _held_out(self, X: Any, y: Any, dtype: Any) -> _stochastic.HeldOut:
+        """The user's own rows to validate on."""
+        if self.solver == "lbfgs":
+            raise ValueError("X_val is looked at after each epoch, which solver='lbfgs' does not have")
+        kinds = (np.float64, np.float32)
+        try:
+            x = validate_data(self, X, accept_sparse="csr", dtype=kinds, order="C", reset=False)
+            labels = check_array(y, ensure_2d=False, dtype=None, input_name="y")
+            check_consistent_length(x, labels)
+            targets = self._targets_of(labels)
+        except ValueError as error:
+            raise ValueError(f"X_val, y_val: {error}") from error
+        data = _data(x, targets, None, dtype)
+        return _stochastic.HeldOut(data.x, data.y.reshape(len(labels), -1), None, labels)
 
     @staticmethod
     def _check_unchanged(sizes: list[int], network: EstimatorNetwork) -> None:
@@ -436,6 +475,20 @@ def _is_ready(X: Any, y: Any) -> bool:
     if X.ndim != 2 or y.ndim != 1 or X.dtype not in (np.float32, np.float64):
         return False
     return len(X) == len(y) and X.shape[1] > 0 and validation._is_ready(X, X.shape[1], X.dtype)
+
+
+def _validation_pair(X_val: Any, y_val: Any, eval_set: Any) -> Any:
+    """(X, y), or None."""
+    if eval_set is not None:
+        if X_val is not None or y_val is not None:
+            raise ValueError("eval_set is another way to pass X_val and y_val: give one of them")
+        pair = eval_set[0] if isinstance(eval_set, list) and len(eval_set) == 1 else eval_set
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ValueError(f"eval_set must be a pair (X, y), or a list of one pair; got a {type(eval_set).__name__}")
+        return pair
+    if (X_val is None) != (y_val is None):
+        raise ValueError("X_val and y_val go together: one of them is missing")
+    return None if X_val is None else (X_val, y_val)
 
 
 def _hidden_sizes(value: Any) -> list[int]:

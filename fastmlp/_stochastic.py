@@ -1,5 +1,6 @@
 """The loop of the solvers that go in batches: schedules, convergence, early stopping around the compiled epoch."""
 
+import copy
 import math
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 
 from ._lbfgs import NOT_FINITE
@@ -23,24 +25,27 @@ _LEAST_ADAPTIVE_RATE = 1e-6
 
 
 class HeldOut(NamedTuple):
-    """The rows that early stopping looks at."""
+    """The rows to validate on: as the network takes them, and the targets as the user has them (None: ours to find)."""
 
     x: Any
     y: Array
     weights: Array | None
+    labels: Any = None
 
 
 def begin(est: "BaseMLP") -> None:
     """The attributes of a fit that goes on from nothing."""
     est._no_improvement_count = 0
     est._best = est._last = est._split_state = est._rate_init = None
-    est.loss_curve_ = []
+    est.loss_curve_, est.history_ = [], {}
     est.best_loss_ = None if est.early_stopping else np.inf
     est.validation_scores_ = [] if est.early_stopping else None
     est.best_validation_score_ = -np.inf if est.early_stopping else None
 
 
-def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, rng: Any, incremental: bool) -> None:
+def fit(
+    est: "BaseMLP", network: "EstimatorNetwork", data: Data, rng: Any, incremental: bool, held_out: HeldOut | None
+) -> None:
     """Epochs until the loss or the validation score has stopped to improve, or max_iter; one, if incremental."""
     if est.early_stopping and incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
@@ -49,9 +54,9 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, rng: Any, incre
     if est._rate_init != est.learning_rate_init:
         est._rate_init = est.learning_rate_init
         est.learning_rate_ = float(est.learning_rate_init)
-    held_out = None
     if est.early_stopping:
-        data, held_out = _split(est, data, rng)
+        if held_out is None:
+            data, held_out = _split(est, data, rng)
         if est._last is not None and np.array_equal(network.parameters, est._best):
             network.parameters = est._last  # where training stopped, not the best that was kept
     network.draw_order_from(rng)
@@ -69,7 +74,7 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, rng: Any, incre
                 break
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=5)
-    if held_out is not None:
+    if est.early_stopping:
         est._last = network.parameters.copy()
         network.parameters = est._best
 
@@ -91,6 +96,37 @@ def _split(est: "BaseMLP", data: Data, rng: Any) -> tuple[Data, HeldOut]:
     return Data(data.x, data.y, train, data.row_weights), HeldOut(data.x[test], y, weights)
 
 
+class _Judge:
+    """Score, and loss if it is wanted, on the rows to validate on."""
+
+    def __init__(self, est: "BaseMLP", network: "EstimatorNetwork", held_out: HeldOut):
+        self.est, self.network, self.held_out = est, network, held_out
+        self.scorer = self.trainer = None
+        n = held_out.x.shape[0]
+        if est.scoring == "loss" or held_out.labels is not None:
+            weights = np.empty(0) if held_out.weights is None else held_out.weights
+            self.data = Data(held_out.x, held_out.y.reshape(-1), np.arange(n), weights)
+            options = Options(1, n, False, False, (), False, shared_penalty=True)
+            self.trainer = Trainer(network.probe(), self.data, options, watched=True)
+        if est.scoring not in (None, "loss"):
+            self.scorer = check_scoring(est, est.scoring)
+            self.model = copy.copy(est)  # of the same network
+            self.model.__dict__.pop("feature_names_in_", None)  # what it gets are arrays
+            self.labels = est._labels_of(held_out.y) if held_out.labels is None else held_out.labels
+
+    def __call__(self) -> tuple[float, float | None]:
+        est, held_out, loss = self.est, self.held_out, None
+        if self.trainer is not None:
+            loss = self.trainer.gradient()[0] / est._loss_divisor() / self.data.weight
+        if est.scoring == "loss" and loss is not None:
+            return -loss, loss
+        if self.scorer is None:
+            outputs = est._network_outputs(self.network, held_out.x)
+            return est._score_outputs(held_out.y, outputs, held_out.weights), loss
+        weights = {} if held_out.weights is None else {"sample_weight": held_out.weights}
+        return float(self.scorer(self.model, held_out.x, self.labels, **weights)), loss
+
+
 class _Loop:
     """One epoch after the other; what they lead to is kept in the estimator's attributes."""
 
@@ -109,10 +145,12 @@ class _Loop:
         self.n, self.weight, self.penalty = n, data.weight, network.penalty()
         self.rate = network.learning_rate = est.learning_rate_
         est.loss_curve_ = list(est.loss_curve_)  # a fit that fails leaves the old lists alone
-        if held_out is not None:
+        est.history_ = {name: list(values) for name, values in getattr(est, "history_", {}).items()}
+        if est.early_stopping:
             est.validation_scores_ = list(est.validation_scores_)
-        if held_out is not None and est._best is None:
-            est._best = network.parameters.copy()
+            if est._best is None:
+                est._best = network.parameters.copy()
+        self.judge = None if held_out is None else _Judge(est, network, held_out)
 
     def epoch(self) -> bool:
         """Whether training has converged, or cannot go on, after one more epoch."""
@@ -131,10 +169,15 @@ class _Loop:
         est.loss_curve_.append(est.loss_)
         if est.verbose:
             print(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
+        self._record("loss", est.loss_)
+        self._record("learning_rate", est.learning_rate_)
         self._count_improvement()
         if est.learning_rate == "invscaling" and est.solver == "sgd":
             self._change_rate(est.learning_rate_init / (est.t_ + 1) ** est.power_t)
         return bool(est._no_improvement_count > est.n_iter_no_change) and self._stops()
+
+    def _record(self, name: str, value: float) -> None:
+        self.est.history_.setdefault(name, []).append(value)
 
     def _rates(self, first: int, steps: int) -> Array:
         """The learning rates of the steps from `first` on; empty if all are the network's."""
@@ -154,13 +197,16 @@ class _Loop:
         return rates * np.minimum(1, (step + 1) / (est.warmup * steps)) if est.warmup else rates
 
     def _count_improvement(self) -> None:
-        est = self.est
-        if self.held_out is None:
+        est, score = self.est, math.nan
+        if self.judge is not None:
+            score, loss = self.judge()
+            self._record("validation_score", score)
+            if loss is not None:
+                self._record("validation_loss", loss)
+        if not est.early_stopping:
             improved = not est.loss_ > est.best_loss_ - est.tol
             est.best_loss_ = min(est.best_loss_, est.loss_)
         else:
-            outputs = est._network_outputs(self.network, self.held_out.x)
-            score = est._score_outputs(self.held_out.y, outputs, self.held_out.weights)
             est.validation_scores_.append(score)
             if est.verbose:
                 print(f"Validation score: {score:f}")
@@ -173,7 +219,7 @@ class _Loop:
     def _stops(self) -> bool:
         """Whether no improvement means the end, or a smaller learning rate."""
         est = self.est
-        what = "Training loss" if self.held_out is None else "Validation score"
+        what = "Validation score" if est.early_stopping else "Training loss"
         message = f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
         stops = not (est.learning_rate == "plateau" or (est.learning_rate == "adaptive" and est.solver == "sgd"))
         if not stops and est.learning_rate_ <= _LEAST_ADAPTIVE_RATE:
@@ -195,7 +241,7 @@ class _Loop:
         """With early stopping the best weights are there to return to."""
         est = self.est
         where = f"The loss or an update was not finite in epoch {est.n_iter_ + 1}, batch {error.batch}."
-        if self.held_out is None:
+        if not est.early_stopping:
             raise ValueError(
                 f"{NOT_FINITE} {where} Lower learning_rate_init (now {est.learning_rate_init:g}), or scale the data."
             ) from None

@@ -95,6 +95,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     class_weight : dict, 'balanced' or None, default None
         How much the rows of each class count, beside their own weights; classes that are not named count 1. 'balanced':
         as if all classes were equally frequent. Not for several labels.
+    scoring : str, callable or None, default None
+        What early stopping goes by: a name or function as in scikit-learn; 'loss', the negative loss on the rows to
+        validate on; None: accuracy, or R2.
     weight_decay : float, default 0.01
         For 'adamw': each step takes this share of the learning rate from the weights (Loshchilov & Hutter 2019).
     rho : float, default 0.9
@@ -122,6 +125,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         With early stopping, the accuracy on the rows set aside after each epoch.
     best_validation_score_ : float or None
         The largest of them.
+    history_ : dict of list of float
+        For each epoch 'loss' and 'learning_rate'; with rows to validate on 'validation_score', and 'validation_loss'
+        (without the penalty) if they are the user's own or scoring is 'loss'. Not for 'lbfgs'.
     t_ : int
         Rows that training has seen.
     coefs_ : list of ndarray of shape (fan_in, fan_out)
@@ -191,6 +197,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         class_weight: Any = None,
+        scoring: Any = None,
         weight_decay: float = 0.01,
         rho: float = 0.9,
         warmup: float = 0.0,
@@ -223,6 +230,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
         self.class_weight = class_weight
+        self.scoring = scoring
         self.weight_decay = weight_decay
         self.rho = rho
         self.warmup = warmup
@@ -331,17 +339,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 raise ValueError(
                     f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
                 )
-        kind = self._label_binarizer.y_type_
+        targets = self._targets_of(y)
+        several = self._label_binarizer.y_type_ == "multiclass"
+        self.n_outputs_ = len(self.classes_) if several else targets.reshape(len(targets), -1).shape[1]
+        return targets
+
+    def _targets_of(self, y: Any) -> Array:
+        classes, kind = self.classes_, self._label_binarizer.y_type_
+        if not kind.startswith("multilabel"):
+            unseen = np.setdiff1d(y, classes)
+            if len(unseen):
+                raise ValueError(f"y has classes {unseen}, which are not among {classes}")
         if kind == "binary" and y.ndim == 1:
-            self.n_outputs_ = 1
-            return np.asarray(y == self.classes_[-1]) if len(self.classes_) > 1 else np.zeros(len(y), bool)
-        if kind != "multiclass":
-            targets: Array = self._label_binarizer.transform(y)
-            self.n_outputs_ = targets.shape[1]
-            return targets
-        self.n_outputs_ = len(self.classes_)
-        indices: Array = np.searchsorted(self.classes_, y)
-        return indices
+            return np.asarray(y == classes[-1]) if len(classes) > 1 else np.zeros(len(y), bool)
+        targets: Array = np.searchsorted(classes, y) if kind == "multiclass" else self._label_binarizer.transform(y)
+        return targets
+
+    def _labels_of(self, y: Array) -> Any:
+        return (
+            y.astype(int)
+            if self._label_binarizer.y_type_.startswith("multilabel")
+            else self.classes_[y[:, 0].astype(int)]
+        )
 
     def _weigh_classes(self, y: Array, weights: Array | None, incremental: bool) -> Array | None:
         given = self.class_weight
@@ -398,7 +417,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Half the squared error, or half the Poisson deviance of ``exp(z)``, for targets of at least 0.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
 shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
-beta_1, beta_2, epsilon, n_iter_no_change, max_fun, weight_decay, rho, warmup, n_threads, dtype, coefs_init, \
+beta_1, beta_2, epsilon, n_iter_no_change, max_fun, scoring, weight_decay, rho, warmup, n_threads, dtype, coefs_init, \
 intercepts_init
         See `MLPClassifier`.
 
@@ -459,6 +478,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        scoring: Any = None,
         weight_decay: float = 0.01,
         rho: float = 0.9,
         warmup: float = 0.0,
@@ -491,6 +511,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.scoring = scoring
         self.weight_decay = weight_decay
         self.rho = rho
         self.warmup = warmup
@@ -543,6 +564,14 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
             raise ValueError(f"y must be at least 0 for loss='poisson', got {np.min(y)}")
         self.n_outputs_ = y.shape[1] if y.ndim == 2 else 1
         targets: Array = y
+        return targets
+
+    def _targets_of(self, y: Any) -> Array:
+        targets = np.asarray(y, np.float64)
+        if targets.size != len(targets) * self.n_outputs_:
+            raise ValueError(f"y must have {self.n_outputs_} outputs, got shape {targets.shape}")
+        if self.loss == "poisson" and targets.min() < 0:
+            raise ValueError(f"y must be at least 0 for loss='poisson', got {targets.min()}")
         return targets
 
     def _output_and_loss(self) -> tuple[str, str]:

@@ -1,9 +1,15 @@
 """What MLPClassifier and MLPRegressor have that scikit-learn's do not."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.class_weight import compute_sample_weight
 
 from fastmlp import MLP, AdamW, MLPClassifier, MLPRegressor
@@ -151,6 +157,118 @@ def test_what_only_matters_for_training_is_left_out_for_scikit_learn():
     assert (theirs.solver, theirs.learning_rate, theirs.activation) == ("adam", "constant", "tanh")
     assert_allclose(theirs.predict(X), model.predict(X), rtol=1e-12)
     theirs.partial_fit(X, NUMBER)
+
+
+# --- validation ---------------------------------------------------------------------------------------------------
+
+VALIDATION = np.random.default_rng(9).normal(size=(30, FEATURES))
+TASKS = {  # targets of X and of VALIDATION
+    "MLPClassifier": (CLASSES, np.resize(["a", "b", "c"], 30)),
+    "MLPRegressor": (NUMBER, np.sin(VALIDATION[:, 0])),
+}
+
+
+def make(name, **options):
+    return {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}[name](**SMALL | options)
+
+
+@pytest.mark.parametrize("how", ["X_val", "eval_set", "list", "sparse"])
+@pytest.mark.parametrize("name", TASKS)
+def test_the_users_own_set_is_looked_at_after_each_epoch(name, how):
+    y, y_val = TASKS[name]
+    x_val = scipy.sparse.csr_array(VALIDATION) if how == "sparse" else VALIDATION
+    pair = (x_val, y_val)
+    given = {"eval_set": pair, "list": [pair]}
+    arguments = {"eval_set": given[how]} if how in given else {"X_val": x_val, "y_val": y_val}
+    model = make(name).fit(X, y, **arguments)
+    plain = make(name).fit(X, y)
+    assert_same(model, plain)  # it changes nothing
+    assert set(plain.history_) == {"loss", "learning_rate"}
+    history = model.history_
+    assert history["loss"] == model.loss_curve_
+    assert history["learning_rate"] == [model.learning_rate_init] * 15
+    assert model.validation_scores_ is None
+    assert len(history["validation_score"]) == len(history["validation_loss"]) == 15
+    assert history["validation_score"][-1] == pytest.approx(model.score(VALIDATION, y_val), rel=1e-12)
+    if name == "MLPClassifier":
+        expected = log_loss(y_val, model.predict_proba(VALIDATION))
+    else:
+        expected = np.mean((y_val - model.predict(VALIDATION)) ** 2) / 2
+    assert history["validation_loss"][-1] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "scoring", [None, "loss", "neg_log_loss", "accuracy", lambda m, X, y: -log_loss(y, m.predict_proba(X))]
+)
+def test_early_stopping_on_the_users_set_keeps_the_best_epoch(scoring):
+    y, y_val = TASKS["MLPClassifier"]
+    options = {"max_iter": 100, "n_iter_no_change": 5, "learning_rate_init": 0.02, "tol": 0.0, "scoring": scoring}
+    model = make("MLPClassifier", early_stopping=True, **options).fit(X, y, X_val=VALIDATION, y_val=y_val)
+    scores = model.validation_scores_
+    assert scores == model.history_["validation_score"]
+    assert 6 <= model.n_iter_ < 100
+    best = int(np.argmax(scores))
+    assert model.best_validation_score_ == scores[best]
+    expected = make("MLPClassifier", **options | {"max_iter": best + 1, "n_iter_no_change": np.inf}).fit(X, y)
+    assert_same(model, expected)
+    if scoring not in (None, "accuracy"):
+        assert scores[best] == pytest.approx(-log_loss(y_val, model.predict_proba(VALIDATION)), rel=1e-9)
+
+
+@pytest.mark.parametrize("scoring", ["loss", "r2", "neg_mean_squared_error"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_early_stopping_on_rows_set_aside_takes_any_score(scoring, weighted):
+    model = make("MLPRegressor", early_stopping=True, scoring=scoring, max_iter=40)
+    frame = pd.DataFrame(X, columns=list("vwxyz"))
+    model.fit(frame, NUMBER, sample_weight=WEIGHTS if weighted else None)
+    default = make("MLPRegressor", early_stopping=True, max_iter=40)
+    default.fit(frame, NUMBER, sample_weight=WEIGHTS if weighted else None)
+    # a score that is R2 but for a scale and a shift; tol does not matter before convergence
+    scores, r2 = np.array(model.validation_scores_), np.array(default.validation_scores_)
+    n = min(len(scores), len(r2))
+    slope, shift = np.polyfit(r2[:n], scores[:n], 1)
+    assert slope > 0
+    assert_allclose(scores[:n], slope * r2[:n] + shift, rtol=1e-9, atol=1e-9)
+    if scoring == "loss":
+        assert_allclose(-scores, model.history_["validation_loss"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"X_val": VALIDATION}, "X_val and y_val go together"),
+        ({"y_val": CLASSES}, "X_val and y_val go together"),
+        ({"eval_set": 3}, r"eval_set must be a pair \(X, y\), or a list of one pair; got a int"),
+        ({"eval_set": (VALIDATION, CLASSES[:30]), "X_val": X, "y_val": CLASSES}, "give one of them"),
+        (
+            {"X_val": VALIDATION[:, :3], "y_val": CLASSES[:30]},
+            "X_val, y_val: X has 3 features, but MLPClassifier is exp",
+        ),
+        (
+            {"X_val": VALIDATION, "y_val": ["a"] * 29 + ["z"]},
+            r"X_val, y_val: y has classes \['z'\], which are not among",
+        ),
+        ({"X_val": VALIDATION, "y_val": CLASSES[:29]}, "X_val, y_val: Found input variables with inconsistent numbers"),
+        ({"X_val": VALIDATION * np.nan, "y_val": CLASSES[:30]}, "X_val, y_val: Input X contains NaN"),
+    ],
+)
+def test_validation_sets_that_do_not_fit(arguments, message):
+    model = MLPClassifier(**SMALL).fit(X, CLASSES)
+    before = model.predict_proba(X)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, CLASSES, **arguments)
+    assert_array_equal(model.predict_proba(X), before)
+
+
+def test_validation_sets_are_routed_by_pipelines():
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = MLPRegressor(**SMALL).set_fit_request(X_val=True, y_val=True)
+        pipeline = make_pipeline(FunctionTransformer(), model).fit(X, NUMBER, X_val=VALIDATION, y_val=VALIDATION[:, 0])
+    assert len(pipeline[-1].history_["validation_score"]) == 15
+    with pytest.raises(ValueError, match="y must have 1 outputs, got shape"):
+        MLPRegressor(**SMALL).fit(X, NUMBER, X_val=VALIDATION, y_val=VALIDATION)
+    with pytest.raises(ValueError, match="X_val is looked at after each epoch"):
+        MLPRegressor(solver="lbfgs").fit(X, NUMBER, X_val=VALIDATION, y_val=VALIDATION[:, 0])
 
 
 # --- activations, threads, precision, initial weights -------------------------------------------------------------
