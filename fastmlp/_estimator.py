@@ -57,6 +57,12 @@ class _SklearnAdamW(AdamW):
     corrected = 2
 
 
+class _Still(SGD):
+    """Leaves the parameters alone: for who only wants losses and gradients."""
+
+    kernel = "none"
+
+
 def _epsilon(est: Any) -> float:
     return max(float(est.epsilon), 1e-37)  # float32 has no less
 
@@ -76,13 +82,13 @@ def _adamw(est: Any) -> Optimizer:
     return _SklearnAdamW(adam.beta1, adam.beta2, adam.epsilon, float(est.weight_decay))
 
 
-# The optimiser of each solver; L-BFGS moves the parameters itself, and takes gradients from steps of length 0.
+# The optimiser of each solver; L-BFGS moves the parameters itself.
 SOLVERS: dict[str, Callable[[Any], Optimizer]] = {
     "adam": _adam,
     "adamw": _adamw,
     "sgd": _sgd,
     "rmsprop": lambda est: RMSprop(float(est.rho), _epsilon(est)),
-    "lbfgs": lambda est: SGD(),
+    "lbfgs": lambda est: _Still(),
 }
 
 
@@ -123,7 +129,7 @@ class EstimatorNetwork(Network):
     def probe(self) -> "EstimatorNetwork":
         """A network with the same parameters, in the same place, whose optimiser has no state to be disturbed."""
         other = self.twin()
-        other.use(SGD())
+        other.use(_Still())
         other._parameters = self._parameters
         return other
 
@@ -180,6 +186,7 @@ class BaseMLP(BaseEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "rho": [Interval(Real, 0, 1, closed="left")],
         "warmup": [Interval(Real, 0, None, closed="left")],

@@ -26,7 +26,7 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data) -> None:
 
     Unlike scikit-learn's, the objective of several outputs is the one whose gradient is followed: their sum.
     """
-    options = Options(len(data.rows), len(data.rows), False, False, (), False, shared_penalty=True)
+    options = Options(1, len(data.rows), False, False, (), track_gradients=True, shared_penalty=True)
     trainer = Trainer(network, data, options, watched=True)
     weight = data.weight
 

@@ -140,7 +140,8 @@ class _Loop:
                 warnings.warn(
                     "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
                 )
-        options = Options(1, size, bool(est.shuffle), False, (), False, shared_penalty=True)
+        clip = 0.0 if est.clip_norm is None else float(est.clip_norm)
+        options = Options(1, size, bool(est.shuffle), False, (), False, shared_penalty=True, clip_norm=clip)
         self.trainer = Trainer(network, data, options, watched=True)
         self.n, self.weight, self.penalty = n, data.weight, network.penalty()
         self.rate = network.learning_rate = est.learning_rate_

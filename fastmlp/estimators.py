@@ -98,6 +98,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     scoring : str, callable or None, default None
         What early stopping goes by: a name or function as in scikit-learn; 'loss', the negative loss on the rows to
         validate on; None: accuracy, or R2.
+    clip_norm : float or None, default None
+        Longer gradients of a step, all layers together, are scaled to this Euclidean norm (Pascanu et al. 2013).
     weight_decay : float, default 0.01
         For 'adamw': each step takes this share of the learning rate from the weights (Loshchilov & Hutter 2019).
     rho : float, default 0.9
@@ -198,6 +200,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         max_fun: int = 15000,
         class_weight: Any = None,
         scoring: Any = None,
+        clip_norm: float | None = None,
         weight_decay: float = 0.01,
         rho: float = 0.9,
         warmup: float = 0.0,
@@ -231,6 +234,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.max_fun = max_fun
         self.class_weight = class_weight
         self.scoring = scoring
+        self.clip_norm = clip_norm
         self.weight_decay = weight_decay
         self.rho = rho
         self.warmup = warmup
@@ -417,8 +421,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Half the squared error, or half the Poisson deviance of ``exp(z)``, for targets of at least 0.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
 shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
-beta_1, beta_2, epsilon, n_iter_no_change, max_fun, scoring, weight_decay, rho, warmup, n_threads, dtype, coefs_init, \
-intercepts_init
+beta_1, beta_2, epsilon, n_iter_no_change, max_fun, scoring, clip_norm, weight_decay, rho, warmup, n_threads, dtype, \
+coefs_init, intercepts_init
         See `MLPClassifier`.
 
     Attributes
@@ -479,6 +483,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         scoring: Any = None,
+        clip_norm: float | None = None,
         weight_decay: float = 0.01,
         rho: float = 0.9,
         warmup: float = 0.0,
@@ -512,6 +517,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
         self.scoring = scoring
+        self.clip_norm = clip_norm
         self.weight_decay = weight_decay
         self.rho = rho
         self.warmup = warmup

@@ -92,6 +92,7 @@ class Options:
     callbacks: tuple[Callable[..., Any], ...]
     track_gradients: bool
     shared_penalty: bool = False  # alpha is divided by the weight of the batch
+    clip_norm: float = 0.0  # of a step's gradient; 0: as it comes
 
 
 def fit(mlp: "MLP", data: Data, held_out: tuple[Array, Array] | None, options: Options) -> History:
@@ -146,7 +147,7 @@ class Trainer:
         self.order = data.rows.copy()
         self.choices = np.zeros(training.N_CHOICES, np.int64)
         self.choices[[training.BATCH, training.SHUFFLE, training.TRACK, training.SHARED_PENALTY]] = (
-            rows, options.shuffle, options.track_gradients, options.shared_penalty,
+            rows, options.shuffle, options.track_gradients or options.clip_norm > 0, options.shared_penalty,
         )  # fmt: skip
         self.choices[[training.LOSS, training.GRADIENT_OF]] = mlp._loss_codes
         self.choices[training.OPTIMIZER] = optimizer_kernels.CODES[mlp.optimizer.kernel]
@@ -156,12 +157,14 @@ class Trainer:
         self.pace = _threads.Pace(_threads.team_size(mlp.n_threads, guess * steps, guess), guess)
 
     def gradient(self) -> tuple[float, Array]:
-        """The sum of the losses of a batch of all rows, and the gradient, by a step of length 0; NaN if not finite."""
-        settings, losses = self.mlp._settings().copy(), np.zeros(1)
-        settings[0] = 0.0
+        """The sum of the losses of a batch of all rows, NaN if it is not finite, and the gradient, if it is tracked.
+
+        The network's optimizer must be the one that stands still.
+        """
+        losses, norms = np.zeros(1), np.zeros((1, self.mlp._layout.n_layers))
         size, _ = self.pace.next_call()
         start = time.perf_counter()
-        done = self._call(size, 0, 1, losses, np.empty((0, 0)), settings, np.empty(0))
+        done = self._call(size, 0, 1, losses, norms, np.empty(0))
         self.pace.record(size, 1, time.perf_counter() - start)
         return (float(losses[0]) if done else math.nan), self.gradient_vector.copy()
 
@@ -178,19 +181,18 @@ class Trainer:
             end = min(step + steps, last)
             done_epochs = (step - first) // self.steps_per_epoch
             start = time.perf_counter()
-            settings = self.mlp._settings(), rates[step - first : end - first]
-            done = self._call(size, step, end, losses[done_epochs:], norms[done_epochs:], *settings)
+            rates_now = rates[step - first : end - first]
+            done = self._call(size, step, end, losses[done_epochs:], norms[done_epochs:], rates_now)
             self.pace.record(size, end - step, time.perf_counter() - start)
             if done < end - step:
                 self._diverged(step + done)
             step = end
         return losses, norms
 
-    def _call(
-        self, size: int, first: int, last: int, losses: Array, norms: Array, settings: Array, rates: Array
-    ) -> int:
+    def _call(self, size: int, first: int, last: int, losses: Array, norms: Array, rates: Array) -> int:
         """Steps `first` to `last` by `size` threads, or by those that can be started; how many steps were done."""
         mlp, data = self.mlp, self.data
+        settings = np.append(mlp._settings(), self.options.clip_norm)
         shared = np.zeros(team.SHARED_SIZE, np.int64)
         arguments: tuple[Any, ...] = (
             np.array([first, last]), *self.x, data.y, data.row_weights, data.rows, self.order, mlp._parameters,

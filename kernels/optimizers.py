@@ -52,6 +52,11 @@ def adam(h, p, g, m, v):
     return p - h[DECAY] * p - h[RATE] * m / (sqrt(v) * h[SCALE] + h[EPSILON]), m, v
 
 
+def none(h, p, g):
+    """``p``: for who only wants the gradient"""
+    return p
+
+
 class Optimizer(NamedTuple):
     name: str
     function: object
@@ -64,6 +69,7 @@ TABLE = (
     Optimizer("nesterov", nesterov, 1),
     Optimizer("rmsprop", rmsprop, 1),
     Optimizer("adam", adam, 2),
+    Optimizer("none", none, 0),
 )
 CODES = {row.name: code for code, row in enumerate(TABLE)}
 N_SLOTS = {row.name: row.n_slots for row in TABLE}

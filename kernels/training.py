@@ -32,7 +32,7 @@ from .backprop import (
     zeros,
 )
 from .gemm import MR
-from .optimizers import N_CONSTANTS, prepare, update
+from .optimizers import CODES, N_CONSTANTS, prepare, update
 from .pointwise import not_finite
 from .simd import span
 from .subnormals import flush_subnormals, restore
@@ -44,6 +44,7 @@ N_CHOICES = 7
 # A block of dW that is computed, then updated: enough rows to serve a panel of delta, and small enough that the block,
 # its parameters and their slots stay in the second cache.
 _BLOCK_ROWS, _BLOCK_COLS = 64, 384
+_STAND_STILL = CODES["none"]
 
 
 @part
@@ -146,6 +147,26 @@ def gradient_norms(layers, grads, norms, epoch):
         norms[epoch, l] += math.sqrt(total)
 
 
+@part
+def clip_factor(grads, limit):
+    """What the gradient is multiplied by, so that its Euclidean norm is at most `limit`; summed in float64."""
+    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+    for i in range(0, grads.size - 3, 4):
+        a, b, c, d = float(grads[i]), float(grads[i + 1]), float(grads[i + 2]), float(grads[i + 3])
+        s0, s1, s2, s3 = s0 + a * a, s1 + b * b, s2 + c * c, s3 + d * d
+    for i in range(grads.size - grads.size % 4, grads.size):
+        s0 += float(grads[i]) * float(grads[i])
+    norm = math.sqrt((s0 + s1) + (s2 + s3))
+    return limit / norm if norm > limit else 1.0
+
+
+@inlined
+def scale(first, last, grads, factor):
+    """``grads[first:last] *= factor``"""
+    for i in range(first, last):
+        grads[i] *= factor
+
+
 @kernel
 def train(
     steps, x, indices, starts, y, row_weights, rows, order, params, grads, slots, layers, blocks, ws,
@@ -176,8 +197,9 @@ def train(
         The network, see backprop.py; `ws` has room for a batch.
     choices : (N_CHOICES,) int64
         With ``choices[SHARED_PENALTY]`` alpha is divided by the batch's weight (its number of rows).
-    settings : (7,) float64
-        See `optimizers.prepare`; the last is alpha.
+    settings : (8,) float64
+        See `optimizers.prepare`; the last two are alpha, and the norm that a step's gradient is clipped to, or 0. To be
+        clipped, gradients must be tracked.
     rates : (steps,) float64 or empty
         The learning rate of each of these steps; empty: that of `settings`.
     updates : (1,) int64
@@ -204,7 +226,8 @@ def train(
     """
     features, n_layers = layers[0, FAN_IN], layers.shape[0]
     top = layers[n_layers - 1]
-    k, n, batch, alpha = top[FAN_OUT], order.size, choices[BATCH], settings[6]
+    k, n, batch, alpha, limit = top[FAN_OUT], order.size, choices[BATCH], settings[6], settings[7]
+    optimizer = choices[OPTIMIZER] if limit == 0 else _STAND_STILL
     width = y.size // (starts.size - 1 if starts.size > 0 else x.size // features)
     steps_per_epoch = (n + batch - 1) // batch
     state = flush_subnormals()
@@ -248,7 +271,7 @@ def train(
             fan_out = layers[l, FAN_OUT]
             if member == 0:
                 bias_gradient(l, n_rows, layers, ws, grads)
-                failed |= update_biases(l, params, grads, slots, layers, choices[OPTIMIZER], constants)
+                failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
             first, last = share(layers[l, FAN_IN], MR, member, size)
             for j in range(0, fan_out, _BLOCK_COLS):
                 for i in range(first, last, _BLOCK_ROWS):
@@ -260,7 +283,22 @@ def train(
                     weight_gradient(l, i, m, j, q, n_rows, layers, zero, ws, dw)
                     if alpha != 0:
                         add_penalty(m, q, fan_out, span(params, at, size_of_block), dw, decay)
-                    failed |= update_block(m, q, fan_out, choices[OPTIMIZER], at, params, dw, slots, constants, 0)
+                    failed |= update_block(m, q, fan_out, optimizer, at, params, dw, slots, constants, 0)
+        if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
+            if not barrier(shared, size):
+                break
+            factor, method = grads.dtype.type(clip_factor(grads, limit)), choices[OPTIMIZER]
+            if not barrier(shared, size):
+                break
+            for l in range(n_layers):
+                fan_out = layers[l, FAN_OUT]
+                first, last = share(layers[l, FAN_IN], 1, member, size)
+                at, m = layers[l, W] + first * fan_out, (last - first) * fan_out
+                scale(at, at + m, grads, factor)
+                failed |= update_block(1, m, 0, method, at, params, span(grads, at, m), slots, constants, 0)
+                if member == 0:
+                    scale(layers[l, B], layers[l, B] + fan_out, grads, factor)
+                    failed |= update_biases(l, params, grads, slots, layers, method, constants)
         if failed != 0:
             write(shared, NOT_FINITE, 1)
         if not barrier(shared, size):

@@ -159,6 +159,17 @@ def test_what_only_matters_for_training_is_left_out_for_scikit_learn():
     theirs.partial_fit(X, NUMBER)
 
 
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_gradients_can_be_clipped(solver):
+    wild = NUMBER * np.where(np.arange(N) == 5, 1e6, 1)
+    model = MLPRegressor(**SMALL, solver=solver, clip_norm=1.0, learning_rate_init=0.01).fit(X, wild)
+    assert max(np.abs(W).max() for W in model.coefs_) < 3
+    loose = MLPRegressor(**SMALL, solver=solver, clip_norm=1e9).fit(X, NUMBER)
+    assert_allclose(loose.coefs_[0], MLPRegressor(**SMALL, solver=solver).fit(X, NUMBER).coefs_[0], rtol=1e-12)
+    with pytest.raises(ValueError, match="The 'clip_norm' parameter of MLPRegressor must be"):
+        MLPRegressor(clip_norm=0).fit(X, NUMBER)
+
+
 # --- validation ---------------------------------------------------------------------------------------------------
 
 VALIDATION = np.random.default_rng(9).normal(size=(30, FEATURES))

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse
 from tolerances import assert_within
 
-from fastmlp import MLP, fitting
+from fastmlp import MLP, _threads, fitting
 from fastmlp.kernels import training
 
 DTYPES = [np.float32, np.float64]
@@ -114,6 +114,32 @@ def test_rates_are_those_of_the_steps(monkeypatch, optimizer):
         rows = slice(step % 5 * 8, step % 5 * 8 + 8)
         by_hand.update_parameters(*by_hand.backward(X[rows], y[rows], by_hand.forward(X[rows])))
     assert_within(scheduled.parameters, by_hand.parameters, 1e-12)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_are_clipped_to_a_norm(monkeypatch, dtype, optimizer, n_threads):
+    """By hand: the gradient of all layers, penalty included, as one vector."""
+    monkeypatch.setattr(_threads, "team_size", lambda *_: n_threads)
+    monkeypatch.setattr(_threads.Pace, "next_call", lambda pace: (n_threads, 100))
+    X, y = problem(dtype)
+    norms = []
+
+    def start():
+        return MLP([7, 9, 3], "tanh", "softmax", optimizer=optimizer, dtype=dtype, random_state=0, alpha=0.1)
+
+    clipped, by_hand = start(), start()
+    options = fitting.Options(3, 16, False, False, (), False, clip_norm=0.9)
+    fitting.fit(clipped, fitting.Data.whole(X, y), None, options)
+    for step in range(9):
+        rows = slice(step % 3 * 16, step % 3 * 16 + 16)
+        dW, db = by_hand.backward(X[rows], y[rows], by_hand.forward(X[rows]))
+        norms.append(np.sqrt(sum(float(np.sum(g.astype(np.float64) ** 2)) for g in [*dW, *db])))
+        factor = min(1, 0.9 / norms[-1])
+        by_hand.update_parameters([factor * g for g in dW], [factor * g for g in db])
+    assert min(norms) < 0.9 < max(norms), "some are clipped, some are not"
+    assert_within(clipped.parameters, by_hand.parameters, LIMITS[dtype])
 
 
 def test_the_choices_have_places_of_their_own():
