@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.callback import with_callbacks
 from sklearn.metrics import get_scorer_names
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
@@ -17,6 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from . import _conversion, _lbfgs, _stochastic
 from . import _validation as validation
+from ._callbacks import TakesCallbacks, Watcher
 from ._network import Network
 from .fitting import Data
 from .kernels import activations
@@ -158,7 +160,7 @@ class EstimatorNetwork(Network):
         self._view()
 
 
-class BaseMLP(BaseEstimator):
+class BaseMLP(TakesCallbacks, BaseEstimator):
     """The common base; use MLPClassifier or MLPRegressor."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -232,6 +234,7 @@ class BaseMLP(BaseEstimator):
 
     # --- fit ------------------------------------------------------------------------------------------------------
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None, eval_set: Any = None
@@ -259,9 +262,13 @@ class BaseMLP(BaseEstimator):
         ValueError, TypeError
             Parameters or data do not fit, or training diverges; a fit from before stays as it was.
         """
-        return self._fit(X, y, sample_weight, False, _validation_pair(X_val, y_val, eval_set))
+        watcher = Watcher(self, X, y, sample_weight)
+        self._fit(X, y, sample_weight, watcher, _validation_pair(X_val, y_val, eval_set))
+        watcher.close()
+        return self
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool, pair: Any = None) -> Any:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, watcher: Watcher | None, pair: Any = None) -> Any:
+        incremental = watcher is None
         with self._kept_unless_it_succeeds():
             hidden = _hidden_sizes(self.hidden_layer_sizes)
             first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
@@ -284,9 +291,9 @@ class BaseMLP(BaseEstimator):
             self._adopt(network)
             held_out = None if pair is None else self._held_out(pair[0], pair[1], network.dtype)
             if self.solver == "lbfgs":
-                _lbfgs.fit(self, network, data)
+                _lbfgs.fit(self, network, data, watcher)
             else:
-                _stochastic.fit(self, network, data, rng, incremental, held_out)
+                _stochastic.fit(self, network, data, rng, watcher, held_out)
         return self
 
     def _held_out(self, X: Any, y: Any, dtype: Any) -> _stochastic.HeldOut:

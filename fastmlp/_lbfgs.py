@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from .fitting import Data, Options, Trainer
 
 if TYPE_CHECKING:
+    from ._callbacks import Watcher
     from ._estimator import BaseMLP, EstimatorNetwork
 
 Array = NDArray[Any]
@@ -21,7 +22,7 @@ NOT_FINITE = (
 )
 
 
-def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data) -> None:
+def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watcher | None") -> None:
     """Minimises the objective over all rows; sets the network's parameters, `n_iter_` and `loss_`.
 
     Unlike scikit-learn's, the objective of several outputs is the one whose gradient is followed: their sum.
@@ -39,11 +40,17 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data) -> None:
     if not math.isfinite(objective(start)[0]):
         raise ValueError(f"{NOT_FINITE} The loss of the initial weights is {objective(start)[0]}.")
 
-    def report(intermediate_result: Any) -> None:
-        print(f"Iteration, loss = {intermediate_result.fun:.8f}")
+    def after_iteration(intermediate_result: Any) -> None:
+        if est.verbose:
+            print(f"Iteration, loss = {intermediate_result.fun:.8f}")
+        if watcher is not None and watcher.root is not None:
+            network.parameters = intermediate_result.x
+            watcher.begin()
+            if watcher.end():
+                raise StopIteration
 
     result = scipy.optimize.minimize(
-        objective, start, jac=True, method="L-BFGS-B", callback=report if est.verbose else None,
+        objective, start, jac=True, method="L-BFGS-B", callback=after_iteration,
         options={"maxfun": est.max_fun, "maxiter": est.max_iter, "gtol": est.tol},
     )  # fmt: skip
     if not np.isfinite(result.x).all():

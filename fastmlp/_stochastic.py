@@ -16,6 +16,7 @@ from .fitting import Data, DivergenceError, Options, Trainer
 from .schedules import SCHEDULES
 
 if TYPE_CHECKING:
+    from ._callbacks import Watcher
     from ._estimator import BaseMLP, EstimatorNetwork
 
 Array = NDArray[Any]
@@ -44,9 +45,15 @@ def begin(est: "BaseMLP") -> None:
 
 
 def fit(
-    est: "BaseMLP", network: "EstimatorNetwork", data: Data, rng: Any, incremental: bool, held_out: HeldOut | None
+    est: "BaseMLP",
+    network: "EstimatorNetwork",
+    data: Data,
+    rng: Any,
+    watcher: "Watcher | None",
+    held_out: HeldOut | None,
 ) -> None:
-    """Epochs until the loss or the validation score has stopped to improve, or max_iter; one, if incremental."""
+    """Epochs until the loss or the validation score has stopped to improve, or max_iter; one, if nobody watches."""
+    incremental = watcher is None
     if est.early_stopping and incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
     if not hasattr(est, "_best") or est.early_stopping != (est.best_loss_ is None):
@@ -63,7 +70,7 @@ def fit(
     loop = _Loop(est, network, data, held_out)
     est.n_iter_ = 0
     try:
-        while not loop.epoch() and not incremental:
+        while not (loop.epoch() if watcher is None else _watched(loop, watcher)) and not incremental:
             if est.n_iter_ == est.max_iter:
                 warnings.warn(
                     f"Stochastic Optimizer: Maximum iterations ({est.max_iter}) reached and the optimization hasn't"
@@ -77,6 +84,12 @@ def fit(
     if est.early_stopping:
         est._last = network.parameters.copy()
         network.parameters = est._best
+
+
+def _watched(loop: "_Loop", watcher: "Watcher") -> bool:
+    watcher.begin()
+    converged = loop.epoch()
+    return watcher.end() or converged
 
 
 def _split(est: "BaseMLP", data: Data, rng: Any) -> tuple[Data, HeldOut]:

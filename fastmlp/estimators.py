@@ -270,7 +270,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             if _check_partial_fit_first_call(self, classes):
                 several = type_of_target(y).startswith("multilabel")
                 self._label_binarizer = LabelBinarizer().fit(y if several else classes)
-            return self._fit(X, y, sample_weight, incremental=True)
+            return self._fit(X, y, sample_weight, None)
 
     def predict(self, X: Any) -> Any:
         """The likeliest class of each row, or for several labels 1 for each that is likelier than not.
@@ -547,7 +547,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
             Parameters or data do not fit, and nothing has changed; or training diverges, and the last finite weights
             stay.
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(X, y, sample_weight, None)
 
     def predict(self, X: Any) -> Array:
         """The prediction for each row.

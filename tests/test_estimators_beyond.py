@@ -1,5 +1,7 @@
 """What MLPClassifier and MLPRegressor have that scikit-learn's do not."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,9 @@ import scipy.sparse
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
 from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.class_weight import compute_sample_weight
@@ -280,6 +284,65 @@ def test_validation_sets_are_routed_by_pipelines():
         MLPRegressor(**SMALL).fit(X, NUMBER, X_val=VALIDATION, y_val=VALIDATION)
     with pytest.raises(ValueError, match="X_val is looked at after each epoch"):
         MLPRegressor(solver="lbfgs").fit(X, NUMBER, X_val=VALIDATION, y_val=VALIDATION[:, 0])
+
+
+# --- callbacks ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("name", TASKS)
+def test_scikit_learns_callbacks_see_each_epoch(name, solver):
+    y = TASKS[name][0]
+    monitor = ScoringMonitor(scoring="accuracy" if name == "MLPClassifier" else "r2")
+    model = make(name, solver=solver).set_callbacks(monitor).fit(X, y)
+    rows = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    assert [row["task_id"] for row in rows] == list(range(model.n_iter_))
+    scores = [row["accuracy" if name == "MLPClassifier" else "r2"] for row in rows]
+    assert scores[-1] == pytest.approx(model.score(X, y), rel=1e-12)
+    assert scores[0] < scores[-1]
+    half = make(name, solver=solver, max_iter=8).fit(X, y)
+    assert scores[7] == pytest.approx(half.score(X, y), rel=1e-12)
+    assert_same(model, make(name, solver=solver).fit(X, y))
+    assert not hasattr(model, "_callback_fit_ctx")
+
+
+def test_callbacks_come_through_a_grid_search():
+    monitor = ScoringMonitor(scoring="r2")
+    GridSearchCV(MLPRegressor(**SMALL).set_callbacks(monitor), {"alpha": [0.1, 1.0]}, cv=2).fit(X, NUMBER)
+    epochs = [row for log in monitor.get_logs(select="all") for row in log.data if row["task_name"] == "epoch"]
+    assert len(epochs) == (2 * 2 + 1) * 15
+
+
+def test_plain_functions_see_the_logs_and_may_stop():
+    seen = []
+
+    def watch(model, epoch, logs):
+        seen.append((epoch, logs, model.predict(X)))
+        return epoch == 6
+
+    model = make("MLPRegressor").set_callbacks(watch).fit(X, NUMBER, X_val=X, y_val=NUMBER)
+    assert [epoch for epoch, *_ in seen] == list(range(7))
+    assert model.n_iter_ == 7
+    assert seen[3][1] == {name: values[3] for name, values in model.history_.items()}
+    assert_array_equal(seen[-1][2], model.predict(X))
+    assert len(pickle.loads(pickle.dumps(make("MLPRegressor").fit(X, NUMBER))).history_["loss"]) == 15
+    model.set_callbacks().fit(X, NUMBER)
+    assert (len(seen), model.n_iter_) == (7, 15)
+
+
+def test_callbacks_that_fail_leave_the_old_fit_and_are_torn_down():
+    model = make("MLPRegressor").fit(X, NUMBER)
+    before = model.predict(X)
+
+    def fail(model, epoch, logs):
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        model.set_callbacks(fail).fit(X, NUMBER)
+    assert_array_equal(model.predict(X), before)
+    assert not hasattr(model, "_callback_fit_ctx")
+    with pytest.raises(TypeError, match="callbacks must be instances following the FitCallback protocol"):
+        model.set_callbacks(3)
 
 
 # --- activations, threads, precision, initial weights -------------------------------------------------------------
