@@ -8,7 +8,7 @@ import sklearn.neural_network
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ._estimator import BaseMLP, EstimatorNetwork
+    from .estimators import BaseMLP, EstimatorNetwork
 
 Array = NDArray[Any]
 

@@ -13,7 +13,7 @@ from .fitting import Data, Options, Trainer
 
 if TYPE_CHECKING:
     from ._callbacks import Watcher
-    from ._estimator import BaseMLP, EstimatorNetwork
+    from .estimators import BaseMLP, EstimatorNetwork
 
 Array = NDArray[Any]
 

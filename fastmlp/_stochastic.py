@@ -11,13 +11,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 
+from . import _diagnostics
 from ._lbfgs import NOT_FINITE
 from .fitting import Data, DivergenceError, Options, Trainer
 from .schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from ._callbacks import Watcher
-    from ._estimator import BaseMLP, EstimatorNetwork
+    from .estimators import BaseMLP, EstimatorNetwork
 
 Array = NDArray[Any]
 
@@ -81,6 +82,8 @@ def fit(
                 break
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=5)
+    if est.diagnostics:
+        _diagnostics.diagnose(est, network, data, loop.norms)
     if est.early_stopping:
         est._last = network.parameters.copy()
         network.parameters = est._best
@@ -154,7 +157,9 @@ class _Loop:
                     "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
                 )
         clip = 0.0 if est.clip_norm is None else float(est.clip_norm)
-        options = Options(1, size, bool(est.shuffle), False, (), False, shared_penalty=True, clip_norm=clip)
+        track = bool(est.diagnostics)
+        options = Options(1, size, bool(est.shuffle), False, (), track, shared_penalty=True, clip_norm=clip)
+        self.norms: list[list[float]] = []
         self.trainer = Trainer(network, data, options, watched=True)
         self.n, self.weight, self.penalty = n, data.weight, network.penalty()
         self.rate = network.learning_rate = est.learning_rate_
@@ -171,9 +176,11 @@ class _Loop:
         est, steps = self.est, self.trainer.steps_per_epoch
         first = est.n_iter_ * steps
         try:
-            loss = float(self.trainer.run(first, first + steps, self._rates(first, steps))[0][0])
+            losses, norms = self.trainer.run(first, first + steps, self._rates(first, steps))
         except DivergenceError as error:
             return self._diverged(error)
+        loss = float(losses[0])
+        self.norms.append((norms[0] / steps).tolist())
         # The penalty belongs to each step, before it. It changes slowly: a straight line from epoch to epoch.
         before, self.penalty = self.penalty, self.network.penalty()
         penalty = before + (self.penalty - before) * (steps - 1) / (2 * steps)
@@ -255,6 +262,7 @@ class _Loop:
         """With early stopping the best weights are there to return to."""
         est = self.est
         where = f"The loss or an update was not finite in epoch {est.n_iter_ + 1}, batch {error.batch}."
+        where += _diagnostics.where_not_finite(self.network, self.trainer.data)
         if not est.early_stopping:
             raise ValueError(
                 f"{NOT_FINITE} {where} Lower learning_rate_init (now {est.learning_rate_init:g}), or scale the data."

@@ -1,260 +1,258 @@
-"""MLPClassifier and MLPRegressor: scikit-learn's, to the letter, on compiled kernels."""
+"""What MLPClassifier and MLPRegressor share: checks, the network behind `coefs_`, fit, predictions, conversions."""
 
+import contextlib
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
-from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.callback import with_callbacks
+from sklearn.metrics import get_scorer_names
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ._estimator import BaseMLP
+from . import _conversion, _lbfgs, _stochastic
+from . import _validation as validation
+from ._callbacks import TakesCallbacks, Watcher
+from ._network import Network
+from .fitting import Data
+from .kernels import activations
+from .optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
+from .schedules import SCHEDULES
 
 Array = NDArray[Any]
 
-
-def _goes_in_batches(est: Any) -> bool:
-    if est.solver == "lbfgs":
-        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
-    return True
-
-
-def _label_binarizer(y: Array) -> LabelBinarizer:
-    """A fitted one. Its own `fit` takes most of a millisecond, which integers can do without."""
-    if y.ndim != 1 or y.dtype.kind not in "iub":
-        return LabelBinarizer().fit(y)
-    least, most = int(y.min()), int(y.max())
-    if most - least > len(y) or most >= 2**63:
-        return LabelBinarizer().fit(y)
-    binarizer = LabelBinarizer()
-    binarizer.classes_ = (np.flatnonzero(np.bincount(y.astype(np.int64) - least)) + least).astype(y.dtype)
-    binarizer.y_type_ = "binary" if len(binarizer.classes_) <= 2 else "multiclass"
-    binarizer.sparse_input_ = False
-    return binarizer
+# scikit-learn's names beside ours
+_OTHER_NAMES = {"identity": "linear", "logistic": "sigmoid"}
+_ACTIVATIONS = {row.name for row in activations.TABLE if row.hidden} | set(_OTHER_NAMES)
+_ROWS_MADE_DENSE = 1024  # of a sparse matrix, at a time
 
 
-class MLPClassifier(ClassifierMixin, BaseMLP):
-    """A multi-layer perceptron that classifies: scikit-learn's MLPClassifier, trained by compiled kernels.
+class _SklearnMomentum(Momentum):
+    """scikit-learn allows momentum=1, too."""
 
-    Parameters, attributes, methods, defaults and errors are those of scikit-learn 1.9. Two classes and several labels
-    have sigmoid outputs, more classes a softmax; the loss is the log-loss plus ``alpha / (2 n) * sum(W**2)``.
+    def __post_init__(self) -> None:
+        pass
 
-    Parameters
-    ----------
-    hidden_layer_sizes : int or array-like of int, default (100,)
-        Numbers of units of the hidden layers.
-    activation : str or list of str, default 'relu'
-        Of the hidden layers, one for all or one for each: 'identity' (or 'linear'), 'logistic' (or 'sigmoid'), 'tanh',
-        'relu', and besides 'leaky_relu', 'elu', 'selu', 'gelu', 'silu', 'mish', 'softplus'.
-    solver : {'adam', 'sgd', 'lbfgs', 'adamw', 'rmsprop'}, default 'adam'
-        'lbfgs' looks at all rows in each step, and suits small data; it works in float64.
-    alpha : float, default 1e-4
-        Strength of the L2 penalty on weights (not on intercepts); divided by the number of rows of a batch.
-    batch_size : int or 'auto', default 'auto'
-        Rows in a step; 'auto' is ``min(200, n_samples)``. Not for 'lbfgs'.
-    learning_rate : str or callable, default 'constant'
-        For 'sgd' also: 'invscaling' gives ``learning_rate_init / (t_ + 1)**power_t`` after an epoch; 'adaptive' divides
-        by 5 when training would stop for lack of improvement, until the rate is 1e-6. For all: 'plateau', the same as
-        'adaptive'; 'step', 'exponential', 'cosine', 'one_cycle' (`fastmlp.schedules`), or a function: of t, which part
-        of the max_iter epochs is over, from 0 to 1; it gives what learning_rate_init is multiplied by in a step.
-    learning_rate_init : float, default 1e-3
-        The learning rate, or the first one.
-    power_t : float, default 0.5
-        See 'invscaling'.
-    max_iter : int, default 200
-        The most epochs; for 'lbfgs' iterations.
-    shuffle : bool, default True
-        A new order of rows in each epoch.
-    random_state : int, RandomState instance or None, default None
-        Initial weights (those of scikit-learn for the same number), early stopping's split, the order of rows.
-    tol : float, default 1e-4
-        The loss (with early stopping: the score) must improve by this much; 'lbfgs' stops at gradients below it.
-    verbose : bool or int, default False
-        Print the loss of each epoch.
-    warm_start : bool, default False
-        `fit` goes on from the last fit: its weights, the solver's state, the order of rows, early stopping's split.
-    momentum : float, default 0.9
-        For 'sgd', between 0 and 1.
-    nesterovs_momentum : bool, default True
-        For 'sgd', whether the momentum is Nesterov's.
-    early_stopping : bool, default False
-        Set rows aside, stop when their score no longer improves, and keep the weights with the best score.
-    validation_fraction : float, default 0.1
-        The share of rows that is set aside.
-    beta_1, beta_2 : float, default 0.9, 0.999
-        Adam's decay rates of the moments.
-    epsilon : float, default 1e-8
-        Adam's; added before the bias correction, as scikit-learn has it.
-    n_iter_no_change : int, default 10
-        Epochs without improvement that are allowed; numpy.inf: any number.
-    max_fun : int, default 15000
-        The most evaluations of the objective by 'lbfgs'.
-    class_weight : dict, 'balanced' or None, default None
-        How much the rows of each class count, beside their own weights; classes that are not named count 1. 'balanced':
-        as if all classes were equally frequent. Not for several labels.
-    scoring : str, callable or None, default None
-        What early stopping goes by: a name or function as in scikit-learn; 'loss', the negative loss on the rows to
-        validate on; None: accuracy, or R2.
-    clip_norm : float or None, default None
-        Longer gradients of a step, all layers together, are scaled to this Euclidean norm (Pascanu et al. 2013).
-    weight_decay : float, default 0.01
-        For 'adamw': each step takes this share of the learning rate from the weights (Loshchilov & Hutter 2019).
-    rho : float, default 0.9
-        For 'rmsprop': the decay rate of the mean square.
-    warmup : float, default 0
-        Over so many epochs the learning rate grows to what it would be, in each step by the same amount.
-    n_threads : int or None, default None
-        The most threads to use; None: as many as are there and pay. The results are the same.
-    dtype : {'float32', 'float64'} or None, default None
-        Of weights and arithmetic; None: float32 for float32 X, else float64. 'lbfgs' always works in float64.
-    coefs_init, intercepts_init : list of ndarray or None, default None
-        Initial weights, shaped like `coefs_` and `intercepts_`.
 
-    Attributes
-    ----------
-    classes_ : ndarray or list of ndarray of shape (n_classes,)
-        The labels.
-    loss_ : float
-        The last epoch's mean loss, each batch before its update; 'lbfgs': at the end. Rows count by their weights.
-    best_loss_ : float or None
-        The least `loss_`; None with early stopping. Not for 'lbfgs'.
-    loss_curve_ : list of float
-        `loss_` of each epoch. Not for 'lbfgs'.
-    validation_scores_ : list of float or None
-        With early stopping, the accuracy on the rows set aside after each epoch.
-    best_validation_score_ : float or None
-        The largest of them.
-    history_ : dict of list of float
-        For each epoch 'loss' and 'learning_rate'; with rows to validate on 'validation_score', and 'validation_loss'
-        (without the penalty) if they are the user's own or scoring is 'loss'. Not for 'lbfgs'.
-    t_ : int
-        Rows that training has seen.
-    coefs_ : list of ndarray of shape (fan_in, fan_out)
-        The weights of each layer.
-    intercepts_ : list of ndarray of shape (fan_out,)
-        The biases of each layer.
-    learning_rate_ : float
-        The learning rate of the last step (without `warmup`). Not for 'lbfgs'.
-    n_features_in_ : int
-        Features seen by `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, if X had names that are all strings.
-    n_iter_ : int
-        Epochs (iterations) of the last fit.
-    n_layers_ : int
-        Layers, input and output included.
-    n_outputs_ : int
-        Outputs.
-    out_activation_ : {'logistic', 'softmax'}
-        The output's activation.
+class _SklearnNesterov(Nesterov):
+    """scikit-learn allows momentum=1, too."""
 
-    Notes
-    -----
-    Initial weights are uniform with the bound ``sqrt(6 / (fan_in + fan_out))``, 2 instead of 6 for 'logistic' (Glorot &
-    Bengio 2010), intercepts likewise. Adam is that of Kingma & Ba 2015 with the epsilon of section 2.
+    def __post_init__(self) -> None:
+        pass
 
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.preprocessing import scale
-    >>> from fastmlp import MLPClassifier
-    >>> X, y = load_iris(return_X_y=True)
-    >>> model = MLPClassifier(max_iter=1000, random_state=0).fit(scale(X), y)
-    >>> bool(model.score(scale(X), y) > 0.95)
-    True
-    """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **BaseMLP._parameter_constraints,
-        "class_weight": [StrOptions({"balanced"}), dict, None],
-    }
+class _SklearnAdam(Adam):
+    """epsilon is added before the bias correction, to ``sqrt(v)``: epsilon hat of Kingma & Ba 2015, section 2."""
+
+    corrected = 2
+
+
+class _SklearnAdamW(AdamW):
+    """The same with weight decay."""
+
+    corrected = 2
+
+
+class _Still(SGD):
+    """Leaves the parameters alone: for who only wants losses and gradients."""
+
+    kernel = "none"
+
+
+def _epsilon(est: Any) -> float:
+    return max(float(est.epsilon), 1e-37)  # float32 has no less
+
+
+def _sgd(est: Any) -> Optimizer:
+    if est.momentum == 0:
+        return SGD()
+    return (_SklearnNesterov if est.nesterovs_momentum else _SklearnMomentum)(float(est.momentum))
+
+
+def _adam(est: Any) -> Adam:
+    return _SklearnAdam(float(est.beta_1), float(est.beta_2), _epsilon(est))
+
+
+def _adamw(est: Any) -> Optimizer:
+    adam = _adam(est)
+    return _SklearnAdamW(adam.beta1, adam.beta2, adam.epsilon, float(est.weight_decay))
+
+
+# The optimiser of each solver; L-BFGS moves the parameters itself.
+SOLVERS: dict[str, Callable[[Any], Optimizer]] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+    "rmsprop": lambda est: RMSprop(float(est.rho), _epsilon(est)),
+    "lbfgs": lambda est: _Still(),
+}
+
+
+class EstimatorNetwork(Network):
+    """The network of an estimator; `coefs` and `intercepts` are views of its parameters."""
+
+    n_threads: int | None = None
+    learning_rate = 1.0
+    alpha = 0.0
 
     def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: Any = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: Any = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        class_weight: Any = None,
-        scoring: Any = None,
-        clip_norm: float | None = None,
-        weight_decay: float = 0.01,
-        rho: float = 0.9,
-        warmup: float = 0.0,
-        n_threads: int | None = None,
-        dtype: Any = None,
-        coefs_init: Any = None,
-        intercepts_init: Any = None,
+        self, sizes: list[int], hidden: tuple[str, ...], output: str, loss: str, method: Optimizer, dtype: Any
     ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.class_weight = class_weight
-        self.scoring = scoring
-        self.clip_norm = clip_norm
-        self.weight_decay = weight_decay
-        self.rho = rho
-        self.warmup = warmup
-        self.n_threads = n_threads
-        self.dtype = dtype
-        self.coefs_init = coefs_init
-        self.intercepts_init = intercepts_init
+        super().__init__(sizes, hidden, output, loss, method, np.dtype(dtype), None)
+        self._view()
 
-    @available_if(_goes_in_batches)
+    def _view(self) -> None:
+        self.coefs: tuple[Array, ...] = tuple(self._weights)
+        self.intercepts: tuple[Array, ...] = tuple(b[0] for b in self._biases)
+
+    def holds(self, coefs: list[Array], intercepts: list[Array]) -> bool:
+        """Whether these are the views."""
+        if len(coefs) != len(self.coefs) or len(intercepts) != len(self.intercepts):
+            return False
+        return all(map(operator.is_, coefs, self.coefs)) and all(map(operator.is_, intercepts, self.intercepts))
+
+    def use(self, method: Optimizer) -> None:
+        """Goes on with this optimiser: with the state of the last one, if it was of the same kind."""
+        same = method.kernel == self._optimizer.kernel
+        self._optimizer, self._settings_of = method, None
+        if not same:
+            self._reset_optimizer()
+
+    def penalty(self) -> float:
+        """``alpha / 2 * sum(W**2)``, which scikit-learn divides by the number of rows."""
+        return self.alpha / 2 * sum(float(np.vdot(W, W)) for W in self.coefs) if self.alpha else 0.0
+
+    def probe(self) -> "EstimatorNetwork":
+        """A network with the same parameters, in the same place, whose optimiser has no state to be disturbed."""
+        other = self.twin()
+        other.use(_Still())
+        other._parameters = self._parameters
+        return other
+
+    def draw_order_from(self, rng: Any) -> None:
+        """Seeds the shuffling, unless it goes on from earlier."""
+        if self._shuffle_state is None:
+            self._rng = rng
+            self._shuffling()
+            self._rng = None
+
+    def twin(self) -> "EstimatorNetwork":
+        """A copy that shares nothing."""
+        copy = EstimatorNetwork.__new__(EstimatorNetwork)
+        copy.__setstate__(
+            {name: v.copy() if isinstance(v, np.ndarray) else v for name, v in self.__getstate__().items()}
+        )
+        return copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        del state["coefs"], state["intercepts"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._view()
+
+
+class BaseMLP(TakesCallbacks, BaseEstimator):
+    """The common base; use MLPClassifier or MLPRegressor."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(_ACTIVATIONS), list, tuple],
+        "solver": [StrOptions(set(SOLVERS))],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", "plateau", *SCHEDULES}), callable],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "rho": [Interval(Real, 0, 1, closed="left")],
+        "warmup": [Interval(Real, 0, None, closed="left")],
+        "diagnostics": ["boolean"],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "dtype": "no_validation",
+        "coefs_init": [list, tuple, None],
+        "intercepts_init": [list, tuple, None],
+    }
+
+    # --- what the two classes define ------------------------------------------------------------------------------
+
+    def _encode(self, y: Any, incremental: bool) -> Array:
+        """Targets as (n, n_outputs_) numbers, or (n,) class indices; sets n_outputs_ and what belongs to classes."""
+        raise NotImplementedError
+
+    def _targets_of(self, y: Any) -> Array:
+        """Targets as `_encode` gives them, of more rows."""
+        raise NotImplementedError
+
+    def _output_and_loss(self) -> tuple[str, str]:
+        """scikit-learn's name of the output activation, and the network's loss."""
+        raise NotImplementedError
+
+    def _score_outputs(self, y: Array, outputs: Array, weights: Array | None) -> float:
+        """The score of outputs for encoded targets: accuracy or R2."""
+        raise NotImplementedError
+
+    def _strata(self, y: Array, rows: Array) -> Array | None:
+        """What early stopping's split keeps the shares of."""
+        return None
+
+    def _labels_of(self, y: Array) -> Any:
+        """The user's targets from encoded ones."""
+        return y[:, 0] if y.shape[1] == 1 else y
+
+    def _weigh_classes(self, y: Array, weights: Array | None, incremental: bool) -> Array | None:
+        """The rows' weights, times those of their classes."""
+        return weights
+
+    def _loss_divisor(self) -> int:
+        """scikit-learn reports the mean over outputs of squared errors, and the sum of other losses."""
+        return self.n_outputs_ if self._output_and_loss()[1] == "squared_error" else 1
+
+    # --- fit ------------------------------------------------------------------------------------------------------
+
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:
-        """One more epoch on these rows.
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None, eval_set: Any = None
+    ) -> Any:
+        """Trains on X and y.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            float32 is trained in float32, all else in float64.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), optional
-        classes : array-like of shape (n_classes,), optional
-            All classes that there will ever be; needed by the first call.
+            How much each row counts, at least 0. A row of weight 0 is as good as absent.
+        X_val, y_val : like X and y, optional
+            Rows to validate on after each epoch (see `history_`). With early_stopping they are instead of rows of X.
+        eval_set : (X, y) or [(X, y)], optional
+            Another way to pass X_val and y_val.
 
         Returns
         -------
@@ -263,333 +261,291 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         ValueError, TypeError
-            Parameters or data do not fit, and nothing has changed; or training diverges, and the last finite weights
-            stay.
+            Parameters or data do not fit, or training diverges; a fit from before stays as it was.
         """
+        watcher = Watcher(self, X, y, sample_weight)
+        self._fit(X, y, sample_weight, watcher, _validation_pair(X_val, y_val, eval_set))
+        watcher.close()
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, watcher: Watcher | None, pair: Any = None) -> Any:
+        incremental = watcher is None
         with self._kept_unless_it_succeeds():
-            if _check_partial_fit_first_call(self, classes):
-                several = type_of_target(y).startswith("multilabel")
-                self._label_binarizer = LabelBinarizer().fit(y if several else classes)
-            return self._fit(X, y, sample_weight, None)
+            hidden = _hidden_sizes(self.hidden_layer_sizes)
+            first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+            x, y = self._checked(X, y, first)
+            weights = _checked_weights(sample_weight, x)
+            y = self._encode(y, incremental)
+            weights = self._weigh_classes(y, weights, incremental)
+            rng = check_random_state(self.random_state)
+            if first:
+                dtype = x.dtype if self.dtype is None else validation.float_dtype(self.dtype)
+                network = self._initialize([x.shape[1], *hidden, self.n_outputs_], rng, dtype)
+            else:
+                network = self._network()
+                self._check_unchanged([x.shape[1], *hidden, self.n_outputs_], network)
+                if not incremental:
+                    network = network.twin()  # if this fit fails, the old one stays
+            network.alpha, network.n_threads = float(self.alpha), self.n_threads
+            network.use(SOLVERS[self.solver](self))
+            data = _data(x, y, weights, network.dtype)
+            self._adopt(network)
+            held_out = None if pair is None else self._held_out(pair[0], pair[1], network.dtype)
+            if self.solver == "lbfgs":
+                _lbfgs.fit(self, network, data, watcher)
+            else:
+                _stochastic.fit(self, network, data, rng, watcher, held_out)
+        return self
 
-    def predict(self, X: Any) -> Any:
-        """The likeliest class of each row, or for several labels 1 for each that is likelier than not.
+    def _held_out(self, X: Any, y: Any, dtype: Any) -> _stochastic.HeldOut:
+        """The user's own rows to validate on."""
+        if self.solver == "lbfgs":
+            raise ValueError("X_val is looked at after each epoch, which solver='lbfgs' does not have")
+        kinds = (np.float64, np.float32)
+        try:
+            x = validate_data(self, X, accept_sparse="csr", dtype=kinds, order="C", reset=False)
+            labels = check_array(y, ensure_2d=False, dtype=None, input_name="y")
+            check_consistent_length(x, labels)
+            targets = self._targets_of(labels)
+        except ValueError as error:
+            raise ValueError(f"X_val, y_val: {error}") from error
+        data = _data(x, targets, None, dtype)
+        return _stochastic.HeldOut(data.x, data.y.reshape(len(labels), -1), None, labels)
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    @staticmethod
+    def _check_unchanged(sizes: list[int], network: EstimatorNetwork) -> None:
+        if sizes != network.layer_sizes:
+            raise ValueError(
+                f"a fit that goes on must keep its layers: they have been {network.layer_sizes}, and would be {sizes}"
+            )
 
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        """
-        outputs = self._outputs(X)
-        kind = self._label_binarizer.y_type_
-        if kind.startswith("multilabel"):
-            return self._label_binarizer.inverse_transform(outputs)
-        classes = self._label_binarizer.classes_
-        if kind == "multiclass":
-            return classes[outputs.argmax(axis=1)]
-        return classes[(outputs[:, 0] > 0.5).astype(np.intp) if len(classes) > 1 else np.zeros(len(outputs), np.intp)]
+    @contextlib.contextmanager
+    def _kept_unless_it_succeeds(self) -> Iterator[None]:
+        """An error puts all attributes back."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
 
-    def predict_proba(self, X: Any) -> Array:
-        """The probability of each class (or label) for each row.
+    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        if reset and _is_ready(X, y):
+            self.n_features_in_ = X.shape[1]
+            self.__dict__.pop("feature_names_in_", None)
+            return X, y
+        kinds = (np.float64, np.float32)
+        checked: tuple[Any, Any] = validate_data(
+            self, X, y, accept_sparse="csr", multi_output=True, dtype=kinds, order="C", reset=reset, **self._y_checks
+        )
+        return checked
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    _y_checks: ClassVar[dict[str, Any]] = {}
 
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        outputs = self._outputs(X)
-        if outputs.shape[1] > 1:
-            return outputs
-        both = np.empty((len(outputs), 2), outputs.dtype)
-        both[:, 1] = outputs[:, 0]
-        np.subtract(1, both[:, 1], out=both[:, 0])
-        return both
+    def _initialize(self, sizes: list[int], rng: Any, dtype: Any) -> EstimatorNetwork:
+        """A new network with scikit-learn's initial weights, drawn in its order, and the attributes of a new fit."""
+        self.n_iter_ = self.t_ = 0
+        self.n_layers_ = len(sizes)
+        self.out_activation_ = self._output_and_loss()[0]
+        network = self._build(sizes, np.float64 if self.solver == "lbfgs" else dtype)
+        names = self._hidden_activations(len(sizes) - 2)
+        names = (*names, names[-1] if names else self.activation)  # the output layer's weights are drawn like the last
+        for name, W, b in zip(names, network.coefs, network.intercepts, strict=True):
+            bound = np.sqrt((2.0 if name in ("logistic", "sigmoid") else 6.0) / sum(W.shape))  # Glorot & Bengio 2010
+            W[:] = rng.uniform(-bound, bound, W.shape)
+            b[:] = rng.uniform(-bound, bound, b.shape)
+        for what, given, views in (
+            ("coefs_init", self.coefs_init, network.coefs),
+            ("intercepts_init", self.intercepts_init, network.intercepts),
+        ):
+            _put(what, given, views)
+        if self.solver != "lbfgs":
+            _stochastic.begin(self)
+        return network
 
-    def predict_log_proba(self, X: Any) -> Array:
-        """The logarithm of `predict_proba`.
+    def _hidden_activations(self, n_hidden: int) -> tuple[str, ...]:
+        """The activation of each hidden layer."""
+        if isinstance(self.activation, str):
+            return (self.activation,) * n_hidden
+        if len(self.activation) != n_hidden:
+            raise ValueError(
+                f"activation must be one name or {n_hidden}, one for each hidden layer; got {self.activation!r}"
+            )
+        known = sorted(_ACTIVATIONS)
+        return tuple(validation.choice(f"activation[{i}]", name, known) for i, name in enumerate(self.activation))
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-        """
-        probabilities = self.predict_proba(X)
-        return np.log(probabilities, out=probabilities)
-
-    def _encode(self, y: Any, incremental: bool) -> Array:
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
-            self._label_binarizer = _label_binarizer(y)
-            self.classes_ = self._label_binarizer.classes_
-        else:
-            classes = unique_labels(y)
-            if self.warm_start and set(classes) != set(self.classes_):
-                raise ValueError(
-                    "warm_start can only be used where `y` has the same classes as in the previous call to fit."
-                    f" Previously got {self.classes_}, `y` has {classes}"
-                )
-            if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
-                raise ValueError(
-                    f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
-                )
-        targets = self._targets_of(y)
-        several = self._label_binarizer.y_type_ == "multiclass"
-        self.n_outputs_ = len(self.classes_) if several else targets.reshape(len(targets), -1).shape[1]
-        return targets
-
-    def _targets_of(self, y: Any) -> Array:
-        classes, kind = self.classes_, self._label_binarizer.y_type_
-        if not kind.startswith("multilabel"):
-            unseen = np.setdiff1d(y, classes)
-            if len(unseen):
-                raise ValueError(f"y has classes {unseen}, which are not among {classes}")
-        if kind == "binary" and y.ndim == 1:
-            return np.asarray(y == classes[-1]) if len(classes) > 1 else np.zeros(len(y), bool)
-        targets: Array = np.searchsorted(classes, y) if kind == "multiclass" else self._label_binarizer.transform(y)
-        return targets
-
-    def _labels_of(self, y: Array) -> Any:
-        return (
-            y.astype(int)
-            if self._label_binarizer.y_type_.startswith("multilabel")
-            else self.classes_[y[:, 0].astype(int)]
+    def _build(self, sizes: list[int], dtype: Any) -> EstimatorNetwork:
+        names = (*self._hidden_activations(len(sizes) - 2), self.out_activation_)
+        *hidden, output = (_OTHER_NAMES.get(name, name) for name in names)
+        return EstimatorNetwork(
+            sizes, tuple(hidden), output, self._output_and_loss()[1], SOLVERS[self.solver](self), dtype
         )
 
-    def _weigh_classes(self, y: Array, weights: Array | None, incremental: bool) -> Array | None:
-        given = self.class_weight
-        if given is None:
-            return weights
-        if self._label_binarizer.y_type_.startswith("multilabel"):
-            raise ValueError("class_weight is for one class per row; weigh rows of several labels by sample_weight")
-        y, k = y.astype(np.intp), len(self.classes_)
-        if given == "balanced":
-            if incremental:
-                raise ValueError("class_weight='balanced' needs all rows at once, which partial_fit does not have")
-            totals = np.bincount(y, weights, k)
-            of_class = totals.sum() / (k * np.where(totals > 0, totals, 1))
-        else:
-            unknown = [label for label in given if label not in set(self.classes_)]
-            if unknown:
-                raise ValueError(f"class_weight has {unknown}, which are not among the classes {self.classes_}")
-            of_class = np.array([given.get(label, 1.0) for label in self.classes_], np.float64)
-            if not (np.isfinite(of_class).all() and of_class.min() >= 0 and of_class[y].max() > 0):
-                raise ValueError(f"class_weight must be finite, at least 0 and not 0 for all rows, got {given}")
-        of_rows: Array = of_class[y]
-        return of_rows if weights is None else of_rows * weights
+    def _network(self) -> EstimatorNetwork:
+        """The network of `coefs_` and `intercepts_`: a new one, if somebody has put others in their place."""
+        network: EstimatorNetwork | None = self.__dict__.get("_net")
+        if network is None or not network.holds(self.coefs_, self.intercepts_):
+            coefs = [np.asarray(W) for W in self.coefs_]
+            dtype = np.float32 if all(W.dtype == np.float32 for W in coefs) else np.float64
+            network = self._build([len(coefs[0]), *(W.shape[1] for W in coefs)], dtype)
+            network.weights = coefs
+            network.biases = [np.reshape(b, (1, -1)) for b in self.intercepts_]
+            self._adopt(network)
+        return network
 
-    def _strata(self, y: Array, rows: Array) -> Array | None:
-        return np.array(["False", "True"])[y[rows].astype(np.intp)] if self.n_outputs_ == 1 else None
+    def _adopt(self, network: EstimatorNetwork) -> None:
+        """`coefs_` and `intercepts_` are views of the network's parameters, in lists that anybody may change."""
+        self._net, self.coefs_, self.intercepts_ = network, list(network.coefs), list(network.intercepts)
 
-    def _output_and_loss(self) -> tuple[str, str]:
-        if self._label_binarizer.y_type_ == "multiclass":
-            return "softmax", "cross_entropy"
-        return "logistic", "binary_cross_entropy"
+    # --- predictions ----------------------------------------------------------------------------------------------
 
-    def _score_outputs(self, y: Array, outputs: Array, weights: Array | None) -> float:
-        if not np.isfinite(outputs).all():
-            return float("nan")
-        indices = y.shape[1] < outputs.shape[1]
-        hits = outputs.argmax(axis=1) == y[:, 0] if indices else np.all((outputs > 0.5) == y, axis=1)
-        return float(np.average(hits, weights=weights))
+    def _outputs(self, X: Any) -> Array:
+        """The network's output for each row, (n, n_outputs_)."""
+        state = self.__dict__
+        network: EstimatorNetwork | None = state.get("_net")
+        if type(X) is np.ndarray and network is not None and "feature_names_in_" not in state:
+            ready: bool = validation._is_ready(X, network.layer_sizes[0], network.dtype)
+            if ready and network.holds(self.coefs_, self.intercepts_):
+                with contextlib.suppress(ValueError):  # not finite: the checks below say so in scikit-learn's words
+                    return network._outputs(X)
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False)
+        network = self._network()
+        return self._network_outputs(network, X)
+
+    def _network_outputs(self, network: EstimatorNetwork, X: Any) -> Array:
+        if not scipy.sparse.issparse(X):
+            return network._outputs(validation.features("X", X, network.layer_sizes[0], network.dtype, scan=False))
+        out: Array = np.empty((X.shape[0], self.n_outputs_), network.dtype)
+        for start in range(0, len(out), _ROWS_MADE_DENSE):
+            rows = slice(start, start + _ROWS_MADE_DENSE)
+            out[rows] = network._outputs(X[rows].toarray().astype(network.dtype, copy=False))
+        return out
+
+    # --- copies and conversions -----------------------------------------------------------------------------------
+
+    @classmethod
+    def from_sklearn(cls, model: Any) -> Any:
+        """The same estimator as scikit-learn's: parameters, everything learned, the solver's state.
+
+        Parameters
+        ----------
+        model : estimator
+            scikit-learn's class of the same name, fitted or not. It is left as it is.
+
+        Returns
+        -------
+        estimator
+            Predicts what `model` predicts, and trains on where it stands.
+
+        Raises
+        ------
+        TypeError
+            Another class.
+        """
+        return _conversion.from_sklearn(cls, model)
+
+    def to_sklearn(self) -> Any:
+        """scikit-learn's estimator with the same parameters, everything learned, and the solver's state.
+
+        For tools that know scikit-learn's classes only, such as skl2onnx. What only matters for training and has no
+        place there (our solvers and schedules, the order of rows, early stopping's split) is left out.
+
+        Returns
+        -------
+        estimator
+
+        Raises
+        ------
+        ValueError
+            scikit-learn has no such activation.
+        """
+        return _conversion.to_sklearn(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if "_net" in self.__dict__:
+            self._network()
+        state: dict[str, Any] = dict(super().__getstate__())
+        if "_net" in state:
+            del state["coefs_"], state["intercepts_"]  # views of the network's parameters
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_net" in state:
+            self._adopt(self._net)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
+        tags.input_tags.sparse = True
         return tags
 
 
-class MLPRegressor(RegressorMixin, BaseMLP):
-    """A multi-layer perceptron for numbers: scikit-learn's MLPRegressor, trained by compiled kernels.
+def _is_ready(X: Any, y: Any) -> bool:
+    """Whether scikit-learn's checks, which take half a millisecond, would change nothing and find nothing."""
+    for array in (X, y):
+        if type(array) is not np.ndarray or array.dtype.kind not in "fiub" or not np.isfinite(array.sum()):
+            return False
+    if X.ndim != 2 or y.ndim != 1 or X.dtype not in (np.float32, np.float64):
+        return False
+    return len(X) == len(y) and X.shape[1] > 0 and validation._is_ready(X, X.shape[1], X.dtype)
 
-    Parameters, attributes, methods, defaults and errors are those of scikit-learn 1.9, and those of `MLPClassifier`
-    except for the following.
 
-    Parameters
-    ----------
-    loss : {'squared_error', 'poisson'}, default 'squared_error'
-        Half the squared error, or half the Poisson deviance of ``exp(z)``, for targets of at least 0.
-    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
-shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
-beta_1, beta_2, epsilon, n_iter_no_change, max_fun, scoring, clip_norm, weight_decay, rho, warmup, n_threads, dtype, \
-coefs_init, intercepts_init
-        See `MLPClassifier`.
+def _validation_pair(X_val: Any, y_val: Any, eval_set: Any) -> Any:
+    """(X, y), or None."""
+    if eval_set is not None:
+        if X_val is not None or y_val is not None:
+            raise ValueError("eval_set is another way to pass X_val and y_val: give one of them")
+        pair = eval_set[0] if isinstance(eval_set, list) and len(eval_set) == 1 else eval_set
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ValueError(f"eval_set must be a pair (X, y), or a list of one pair; got a {type(eval_set).__name__}")
+        return pair
+    if (X_val is None) != (y_val is None):
+        raise ValueError("X_val and y_val go together: one of them is missing")
+    return None if X_val is None else (X_val, y_val)
 
-    Attributes
-    ----------
-    loss_ : float
-        See `MLPClassifier`; the squared errors' mean over outputs, as in scikit-learn.
-    validation_scores_ : list of float or None
-        With early stopping, R2 on the rows set aside after each epoch.
-    out_activation_ : {'identity', 'exp'}
-        The output's activation.
-    best_loss_, loss_curve_, best_validation_score_, t_, coefs_, intercepts_, learning_rate_, n_features_in_, \
-feature_names_in_, n_iter_, n_layers_, n_outputs_
-        See `MLPClassifier`.
 
-    Examples
-    --------
-    >>> from sklearn.datasets import load_diabetes
-    >>> from sklearn.preprocessing import scale
-    >>> from fastmlp import MLPRegressor
-    >>> X, y = load_diabetes(return_X_y=True)
-    >>> X, y = scale(X), scale(y)
-    >>> model = MLPRegressor(hidden_layer_sizes=16, solver="lbfgs", alpha=10, max_iter=2000, random_state=0).fit(X, y)
-    >>> bool(model.score(X, y) > 0.5)
-    True
-    """
+def _hidden_sizes(value: Any) -> list[int]:
+    sizes = list(value) if isinstance(value, Iterable) else [value]
+    if np.any(np.array(sizes) <= 0):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    return [validation.integer(f"hidden_layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes)]
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson"})],
-    }
-    _y_checks: ClassVar[dict[str, Any]] = {"y_numeric": True}
 
-    def __init__(
-        self,
-        loss: str = "squared_error",
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: Any = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: Any = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        scoring: Any = None,
-        clip_norm: float | None = None,
-        weight_decay: float = 0.01,
-        rho: float = 0.9,
-        warmup: float = 0.0,
-        n_threads: int | None = None,
-        dtype: Any = None,
-        coefs_init: Any = None,
-        intercepts_init: Any = None,
-    ):
-        self.loss = loss
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.scoring = scoring
-        self.clip_norm = clip_norm
-        self.weight_decay = weight_decay
-        self.rho = rho
-        self.warmup = warmup
-        self.n_threads = n_threads
-        self.dtype = dtype
-        self.coefs_init = coefs_init
-        self.intercepts_init = intercepts_init
+def _put(what: str, given: Any, views: tuple[Array, ...]) -> None:
+    """Writes the arrays of a parameter into views."""
+    if given is None:
+        return
+    if len(given) != len(views):
+        raise ValueError(f"{what} must hold {len(views)} arrays, one for each layer; got {len(given)}")
+    for i, (array, view) in enumerate(zip(given, views, strict=True)):
+        view[...] = validation.like(f"{what}[{i}]", array, view.shape, view.dtype)
+        validation.scan(f"{what}[{i}]", view)
 
-    @available_if(_goes_in_batches)
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """One more epoch on these rows.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like of shape (n_samples,), optional
+def _checked_weights(sample_weight: Any, x: Any) -> Array | None:
+    if sample_weight is None:
+        return None
+    weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+    if not np.any(weights):
+        raise ValueError("sample_weight must not be zero for all rows: there is nothing to learn from")
+    return np.ascontiguousarray(weights)
 
-        Returns
-        -------
-        self
 
-        Raises
-        ------
-        ValueError, TypeError
-            Parameters or data do not fit, and nothing has changed; or training diverges, and the last finite weights
-            stay.
-        """
-        return self._fit(X, y, sample_weight, None)
+def _data(x: Any, y: Array, weights: Array | None, dtype: Any) -> Data:
+    """What the epoch takes. A row of weight 0 is left out: a batch of such rows would have no mean."""
+    ready = validation._as_kernel_array
+    if scipy.sparse.issparse(x):
+        x = scipy.sparse.csr_array((ready(x.data, dtype), x.indices, x.indptr), shape=x.shape)
+    else:
+        x = ready(x, dtype)
+    rows = np.arange(x.shape[0]) if weights is None else np.flatnonzero(weights)
+    return Data(x, ready(y, dtype).reshape(-1), rows, np.empty(0) if weights is None else weights)
 
-    def predict(self, X: Any) -> Array:
-        """The prediction for each row.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        """
-        outputs = self._outputs(X)
-        return outputs if outputs.shape[1] > 1 else outputs[:, 0]
-
-    def _encode(self, y: Any, incremental: bool) -> Array:
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        if self.loss == "poisson" and np.min(y) < 0:
-            raise ValueError(f"y must be at least 0 for loss='poisson', got {np.min(y)}")
-        self.n_outputs_ = y.shape[1] if y.ndim == 2 else 1
-        targets: Array = y
-        return targets
-
-    def _targets_of(self, y: Any) -> Array:
-        targets = np.asarray(y, np.float64)
-        if targets.size != len(targets) * self.n_outputs_:
-            raise ValueError(f"y must have {self.n_outputs_} outputs, got shape {targets.shape}")
-        if self.loss == "poisson" and targets.min() < 0:
-            raise ValueError(f"y must be at least 0 for loss='poisson', got {targets.min()}")
-        return targets
-
-    def _output_and_loss(self) -> tuple[str, str]:
-        return ("exp" if self.loss == "poisson" else "identity"), self.loss
-
-    def _score_outputs(self, y: Array, outputs: Array, weights: Array | None) -> float:
-        if not np.isfinite(outputs).all():
-            return float("nan")
-        y, outputs = y.astype(np.float64), outputs.astype(np.float64)
-        residual = np.average((y - outputs) ** 2, axis=0, weights=weights)
-        spread = np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
-        # scikit-learn's r2_score for targets that are all the same: 1 if they are met, else 0
-        constant = spread == 0
-        scores = np.where(constant, residual == 0, 1 - residual / np.where(constant, 1, spread))
-        return float(np.mean(scores))
+def goes_in_batches(est: Any) -> bool:
+    """Whether there is a partial_fit; AttributeError if not."""
+    if est.solver == "lbfgs":
+        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+    return True

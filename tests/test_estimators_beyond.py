@@ -1,6 +1,9 @@
 """What MLPClassifier and MLPRegressor have that scikit-learn's do not."""
 
 import pickle
+import re
+import warnings
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,7 @@ import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ScoringMonitor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -343,6 +347,55 @@ def test_callbacks_that_fail_leave_the_old_fit_and_are_torn_down():
     assert not hasattr(model, "_callback_fit_ctx")
     with pytest.raises(TypeError, match="callbacks must be instances following the FitCallback protocol"):
         model.set_callbacks(3)
+
+
+# --- diagnostics --------------------------------------------------------------------------------------------------
+
+
+def test_diagnostics_of_a_network_that_learns():
+    model = MLPRegressor(**SMALL | {"max_iter": 1000}, diagnostics=True, alpha=0, learning_rate_init=0.02, tol=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model.fit(X, NUMBER)
+    found = model.diagnostics_
+    assert (found["dead_units"], found["saturated_units"], found["messages"]) == ([0.0, 0.0], [0.0, 0.0], [])
+    assert np.shape(found["gradient_norm"]) == (model.n_iter_, 3)
+    one = MLPRegressor(**SMALL | {"max_iter": 1, "batch_size": N}, diagnostics=True, alpha=0, solver="sgd", momentum=0)
+    one.set_params(learning_rate_init=1e-3).fit(X, NUMBER)
+    start = clone(one).set_params(learning_rate_init=1e-300).fit(X, NUMBER)
+    moved = [np.linalg.norm(a - b) / 1e-3 for a, b in zip(one.coefs_, start.coefs_, strict=True)]
+    assert_allclose(one.diagnostics_["gradient_norm"][0], moved, rtol=1e-9)
+
+
+def _weights(*scales):
+    rng = np.random.default_rng(0)
+    sizes = [FEATURES, 7, 4, 1]
+    return [s * rng.uniform(0.5, 1, shape) for s, shape in zip(scales, pairwise(sizes), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "message"),
+    [
+        (X, {"activation": "relu", "intercepts_init": [np.full(7, -99.0), np.zeros(4), np.zeros(1)]},
+         "100% of the units of hidden layer 1 give the same output for every row"),
+        (np.abs(X) + 1, {"coefs_init": _weights(50, 1, 1)}, "100% of the units of hidden layer 1 are saturated"),
+        (np.abs(X) + 1, {"activation": "logistic", "coefs_init": _weights(50, 1, 1)}, "hidden layer 1 are saturated"),
+        (X, {"coefs_init": _weights(1, 1e-5, 1)}, r"The gradient vanishes: .* in the first layer"),
+        (np.c_[X[:, :4], 1e4 * X[:, 4]], {}, r"Feature 4 has values up to 3\.07e\+04: scale the data"),
+        (scipy.sparse.csr_array(np.c_[X[:, :4], 1e4 * X[:, 4]]), {}, "Feature 4 has values"),
+    ],
+)  # fmt: skip
+def test_networks_that_do_not_learn_say_why(x, options, message):
+    model = MLPRegressor(**SMALL | {"max_iter": 3, "learning_rate_init": 1e-9} | options, diagnostics=True)
+    with pytest.warns(ConvergenceWarning, match="The network does not learn. .*" + message):
+        model.fit(x, NUMBER)
+    assert any(re.search(message, text) for text in model.diagnostics_["messages"])
+
+
+def test_divergence_names_the_layer():
+    coefs = _weights(1, 1e200, 1e200)
+    with pytest.raises(ValueError, match=r"in epoch 1, batch 1\. Scores overflow first in layer 3\."):
+        MLPRegressor(**SMALL | {"activation": "identity"}, coefs_init=coefs).fit(X, NUMBER)
 
 
 # --- activations, threads, precision, initial weights -------------------------------------------------------------
