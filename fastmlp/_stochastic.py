@@ -72,14 +72,16 @@ def fit(
     est.n_iter_ = 0
     try:
         while not (loop.epoch() if watcher is None else _watched(loop, watcher)) and not incremental:
-            if est.n_iter_ == est.max_iter:
+            if est.n_iter_ < est.max_iter:
+                continue
+            if loop.schedule is None:  # a schedule is meant to go to its end
                 warnings.warn(
                     f"Stochastic Optimizer: Maximum iterations ({est.max_iter}) reached and the optimization hasn't"
                     " converged yet.",
                     ConvergenceWarning,
                     stacklevel=5,
                 )
-                break
+            break
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=5)
     if est.diagnostics:
@@ -162,7 +164,9 @@ class _Loop:
         self.norms: list[list[float]] = []
         self.trainer = Trainer(network, data, options, watched=True)
         self.n, self.weight, self.penalty = n, data.weight, network.penalty()
-        self.rate = network.learning_rate = est.learning_rate_
+        network.learning_rate = est.learning_rate_
+        given = est.learning_rate
+        self.schedule = SCHEDULES.get(given) if isinstance(given, str) else given
         est.loss_curve_ = list(est.loss_curve_)  # a fit that fails leaves the old lists alone
         est.history_ = {name: list(values) for name, values in getattr(est, "history_", {}).items()}
         if est.early_stopping:
@@ -202,8 +206,7 @@ class _Loop:
 
     def _rates(self, first: int, steps: int) -> Array:
         """The learning rates of the steps from `first` on; empty if all are the network's."""
-        est = self.est
-        schedule = SCHEDULES.get(est.learning_rate) if isinstance(est.learning_rate, str) else est.learning_rate
+        est, schedule = self.est, self.schedule
         if schedule is None and not est.warmup:
             return np.empty(0)
         step = np.arange(first, first + steps)

@@ -126,6 +126,15 @@ def test_schedules_change_the_rate_of_each_step(schedule, solver, optimizer):
     assert model.learning_rate_ == pytest.approx(0.01 * expected[-1], rel=1e-9)
 
 
+def test_a_schedule_that_has_come_to_its_end_is_no_reason_to_warn():
+    model = MLPRegressor(**SMALL, n_iter_no_change=np.inf)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        assert clone(model).set_params(learning_rate="cosine").fit(X, NUMBER).n_iter_ == 15
+    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(15\) reached"):
+        model.fit(X, NUMBER)
+
+
 def test_warmup_and_a_schedule_of_ones_own():
     ramp = np.minimum(1, np.arange(1, 61) / 10)  # 2.5 epochs
     options = {"learning_rate": lambda t: 1 - t / 2, "solver": "rmsprop", "warmup": 2.5, "rho": 0.9}
