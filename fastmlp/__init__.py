@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "MLP": "mlp",
+    "MLPClassifier": "classifier",
+    "MLPRegressor": "regressor",
     "History": "fitting",
     "load": "persistence",
     "warmup": "_warmup",
@@ -20,7 +22,7 @@ _HOMES = {
     "Adam": "optimizers",
     "AdamW": "optimizers",
 }
-_MODULES = ("initializers", "kernels", "optimizers", "plotting")
+_MODULES = ("initializers", "kernels", "optimizers", "plotting", "schedules")
 __all__ = [*_HOMES]
 
 

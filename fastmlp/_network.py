@@ -11,6 +11,7 @@ from . import _validation as validation
 from ._layout import A, Layout, Tables, Views, aligned_empty
 from .kernels import activations, backprop, losses, training
 from .kernels import optimizers as optimizer_kernels
+from .kernels.backprop import ROWS_TOGETHER
 from .optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -43,6 +44,7 @@ class Network:
 
     learning_rate: float
     alpha: float
+    n_threads: int | None
 
     def __init__(
         self,
@@ -145,6 +147,17 @@ class Network:
         """Runs the network, as many rows at a time as the tables are for."""
         if not backprop.infer(x, self._parameters, tables.layers, tables.blocks, ws, tables.rows, out):
             validation.scan("X", x)
+
+    def _outputs(self, x: Array) -> Array:
+        """Output for each row of a ready x; ValueError if a number is not finite."""
+        n, dtype = x.shape[0], self._dtype
+        out = np.empty((n, self._layout.sizes[-1]), dtype)
+        tables = self._layout.tables(min(n, ROWS_TOGETHER))
+        if n <= ROWS_TOGETHER:
+            self._infer(x, tables, np.empty(tables.size, dtype), out)
+        else:
+            self._infer_together(x, tables, out, self.n_threads)
+        return out
 
     def _infer_together(self, x: Array, tables: Tables, out: Array, n_threads: int | None) -> None:
         """The same for many rows, by as many threads as they are worth; the same bits for any number."""

@@ -266,7 +266,7 @@ def target_range(loss: str, output: str, dtype: Any) -> tuple[float, float]:
     largest = _LARGEST[dtype]
     if loss == "binary_cross_entropy" or (loss == "cross_entropy" and output == "softmax"):
         return 0.0, 1.0
-    return (0.0 if loss == "cross_entropy" else -largest), largest
+    return (0.0 if loss in ("cross_entropy", "poisson") else -largest), largest
 
 
 def _class_indices(name: str, array: Array, k: int, dtype: Any) -> Array:

@@ -17,6 +17,7 @@ from .kernels import team, training
 from .kernels.backprop import ROWS_TOGETHER
 
 if TYPE_CHECKING:
+    from ._network import Network
     from .mlp import MLP
 
 Array = NDArray[Any]
@@ -42,8 +43,47 @@ class History:
 
 
 @dataclass(frozen=True)
+class Data:
+    """What to train on, checked.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n, features) in C order, or scipy.sparse CSR
+        Of the network's dtype.
+    y : ndarray of shape (n * outputs,) or (n,)
+        Targets, or class indices, of the network's dtype.
+    rows : ndarray of int64
+        The rows to train on.
+    row_weights : ndarray of float64 of shape (n,) or (0,)
+        How much each row counts, more than 0; empty: all the same.
+    """
+
+    x: Any
+    y: Array
+    rows: Array
+    row_weights: Array
+
+    @classmethod
+    def whole(cls, x: Any, y: Array) -> "Data":
+        """All rows, all the same."""
+        return cls(x, y, np.arange(x.shape[0]), np.empty(0))
+
+    @property
+    def weight(self) -> float:
+        """Sum of the weights of the rows to train on: their number if there are no weights."""
+        return float(self.row_weights[self.rows].sum()) if self.row_weights.size else float(len(self.rows))
+
+
+class DivergenceError(FloatingPointError):
+    """A loss or an update was not finite."""
+
+    epoch: int
+    batch: int
+
+
+@dataclass(frozen=True)
 class Options:
-    """The checked arguments of `MLP.fit`."""
+    """The checked arguments of `MLP.fit`, and what only the estimators ask for."""
 
     epochs: int
     batch_size: int
@@ -51,21 +91,22 @@ class Options:
     progress: bool
     callbacks: tuple[Callable[..., Any], ...]
     track_gradients: bool
+    shared_penalty: bool = False  # alpha is divided by the weight of the batch
+    clip_norm: float = 0.0  # of a step's gradient; 0: as it comes
 
 
-def fit(mlp: "MLP", data: tuple[Array, Array], held_out: tuple[Array, Array] | None, options: Options) -> History:
+def fit(mlp: "MLP", data: Data, held_out: tuple[Array, Array] | None, options: Options) -> History:
     """Trains `mlp` on checked data; see `MLP.fit`."""
-    x, _ = data
-    steps_per_epoch = math.ceil(len(x) / options.batch_size)
+    steps_per_epoch = math.ceil(len(data.rows) / options.batch_size)
     history = History()
     watched = held_out is not None or options.progress or bool(options.callbacks)
-    trainer = _Trainer(mlp, data, options, watched)
+    trainer = Trainer(mlp, data, options, watched)
     with _progress_bar(options) as bar:
         epoch = 0
         while epoch < options.epochs:
             until = epoch + 1 if watched else options.epochs
             losses, norms = trainer.run(epoch * steps_per_epoch, until * steps_per_epoch)
-            history.loss += (losses / len(x)).tolist()
+            history.loss += (losses / data.weight).tolist()
             if options.track_gradients:
                 history.gradient_norm += (norms / steps_per_epoch).tolist()
             epoch = until
@@ -89,32 +130,49 @@ def mean_loss(mlp: "MLP", x: Array, y: Array) -> float:
     return mlp._total_loss(x, y, tables, workspace) / len(x)
 
 
-class _Trainer:
+class Trainer:
     """Calls the compiled steps, with a team of threads where the work is worth it."""
 
-    def __init__(self, mlp: "MLP", data: tuple[Array, Array], options: Options, watched: bool):
-        self.mlp, self.options = mlp, options
-        self.x, self.y = data
+    def __init__(self, mlp: "Network", data: Data, options: Options, watched: bool):
+        self.mlp, self.options, self.data = mlp, options, data
+        x, none = data.x, np.empty(0, np.int64)
+        dense = isinstance(x, np.ndarray)
+        self.x = (x.reshape(-1), none, none) if dense else (x.data, *map(np.int64, (x.indices, x.indptr)))
         rows = options.batch_size
         self.tables = mlp._layout.tables(rows)
         self.workspace = aligned_empty(self.tables.size, mlp.dtype)
         n = mlp._layout.n_parameters
-        self.gradient = aligned_empty(n, mlp.dtype)
+        self.gradient_vector = aligned_empty(n, mlp.dtype)
         self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, mlp.dtype)
-        self.order = np.arange(len(self.x))
+        self.order = data.rows.copy()
         self.choices = np.zeros(training.N_CHOICES, np.int64)
-        self.choices[[training.BATCH, training.SHUFFLE, training.TRACK]] = (
-            rows, options.shuffle, options.track_gradients,
+        self.choices[[training.BATCH, training.SHUFFLE, training.TRACK, training.SHARED_PENALTY]] = (
+            rows, options.shuffle, options.track_gradients or options.clip_norm > 0, options.shared_penalty,
         )  # fmt: skip
         self.choices[[training.LOSS, training.GRADIENT_OF]] = mlp._loss_codes
         self.choices[training.OPTIMIZER] = optimizer_kernels.CODES[mlp.optimizer.kernel]
-        self.steps_per_epoch = math.ceil(len(self.x) / rows)
+        self.steps_per_epoch = math.ceil(len(self.order) / rows)
         guess = _threads.seconds(6.0 * n * rows, rows * sum(mlp.layer_sizes))
         steps = self.steps_per_epoch * (1 if watched else options.epochs)
         self.pace = _threads.Pace(_threads.team_size(mlp.n_threads, guess * steps, guess), guess)
 
-    def run(self, first: int, last: int) -> tuple[Array, Array]:
-        """Steps `first` to `last`, whole epochs: the sums of losses, (epochs,), and of norms, (epochs, layers)."""
+    def gradient(self) -> tuple[float, Array]:
+        """The sum of the losses of a batch of all rows, NaN if it is not finite, and the gradient, if it is tracked.
+
+        The network's optimizer must be the one that stands still.
+        """
+        losses, norms = np.zeros(1), np.zeros((1, self.mlp._layout.n_layers))
+        size, _ = self.pace.next_call()
+        start = time.perf_counter()
+        done = self._call(size, 0, 1, losses, norms, np.empty(0))
+        self.pace.record(size, 1, time.perf_counter() - start)
+        return (float(losses[0]) if done else math.nan), self.gradient_vector.copy()
+
+    def run(self, first: int, last: int, rates: Array = np.empty(0)) -> tuple[Array, Array]:  # noqa: B008
+        """Steps `first` to `last`, whole epochs: the sums of losses, (epochs,), and of norms, (epochs, layers).
+
+        `rates` are the learning rates of the steps; empty: all are the network's.
+        """
         losses = np.zeros((last - first) // self.steps_per_epoch)
         norms = np.zeros((len(losses), self.mlp._layout.n_layers))
         step = first
@@ -123,21 +181,23 @@ class _Trainer:
             end = min(step + steps, last)
             done_epochs = (step - first) // self.steps_per_epoch
             start = time.perf_counter()
-            done = self._call(size, step, end, losses[done_epochs:], norms[done_epochs:])
+            rates_now = rates[step - first : end - first]
+            done = self._call(size, step, end, losses[done_epochs:], norms[done_epochs:], rates_now)
             self.pace.record(size, end - step, time.perf_counter() - start)
             if done < end - step:
                 self._diverged(step + done)
             step = end
         return losses, norms
 
-    def _call(self, size: int, first: int, last: int, losses: Array, norms: Array) -> int:
+    def _call(self, size: int, first: int, last: int, losses: Array, norms: Array, rates: Array) -> int:
         """Steps `first` to `last` by `size` threads, or by those that can be started; how many steps were done."""
-        mlp = self.mlp
+        mlp, data = self.mlp, self.data
+        settings = np.append(mlp._settings(), self.options.clip_norm)
         shared = np.zeros(team.SHARED_SIZE, np.int64)
         arguments: tuple[Any, ...] = (
-            np.array([first, last]), self.x.reshape(-1), self.y, self.order, mlp._parameters,
-            self.gradient, mlp._slots, self.tables.layers, self.tables.blocks, self.workspace, self.choices,
-            mlp._settings(), mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
+            np.array([first, last]), *self.x, data.y, data.row_weights, data.rows, self.order, mlp._parameters,
+            self.gradient_vector, mlp._slots, self.tables.layers, self.tables.blocks, self.workspace, self.choices,
+            settings, rates, mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
         )  # fmt: skip
 
         def abandon() -> None:
@@ -148,11 +208,13 @@ class _Trainer:
     def _diverged(self, step: int) -> None:
         self.mlp._reset_optimizer()
         epoch, batch = divmod(step, self.steps_per_epoch)
-        raise FloatingPointError(
+        error = DivergenceError(
             f"training diverged: the loss or an update is not finite in epoch {epoch + 1}, batch {batch + 1}. Lower"
             f" learning_rate (now {self.mlp.learning_rate:g}), scale inputs and targets, or choose another weight_init;"
             " the network keeps its last finite parameters"
         )
+        error.epoch, error.batch = epoch + 1, batch + 1
+        raise error
 
 
 class _Bar:

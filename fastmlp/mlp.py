@@ -12,7 +12,6 @@ from ._layout import A, Views, Z, aligned_empty
 from ._network import ForwardPass, Network
 from .initializers import INITIALIZERS, Initializer
 from .kernels import activations, losses
-from .kernels.backprop import ROWS_TOGETHER
 from .optimizers import Optimizer, resolve
 
 Array = NDArray[Any]
@@ -42,8 +41,8 @@ class MLP(Network):
         xavier, he, lecun (normal; with ``_uniform`` uniform), random (standard deviation 0.01), zeros, orthogonal; or a
         function of (fan_in, fan_out, rng) that returns W. Biases start at zero.
     loss : str, default 'auto'
-        squared_error, binary_cross_entropy or cross_entropy. 'auto': binary_cross_entropy for sigmoid outputs,
-        cross_entropy for softmax, squared_error for the others.
+        squared_error, binary_cross_entropy, cross_entropy or poisson. 'auto': binary_cross_entropy for sigmoid
+        outputs, cross_entropy for softmax, squared_error for the others.
     optimizer : str or Optimizer, default 'sgd'
         sgd, momentum, nesterov, rmsprop, adam, adamw, or an instance from `fastmlp.optimizers`.
     dtype : float32 or float64, default float32
@@ -306,7 +305,8 @@ class MLP(Network):
 
         squared_error: mean of (y_true - y_pred)**2 over all entries, without the factor 1/2. binary_cross_entropy: mean
         over all entries, predictions kept 1e-15 away from 0 and 1. cross_entropy: mean over rows of
-        ``-sum(y_true * log(y_pred))``; y_true may be class indices. Computed in float64.
+        ``-sum(y_true * log(y_pred))``; y_true may be class indices. poisson: mean over all entries of half the
+        deviance, ``y_true * log(y_true / y_pred) - y_true + y_pred``. Computed in float64.
         """
         p = validation.numeric("y_pred", y_pred).astype(np.float64)
         y = validation.numeric("y_true", y_true).astype(np.float64)
@@ -325,6 +325,9 @@ class MLP(Network):
         if self._loss == "binary_cross_entropy":
             p = np.clip(p, 1e-15, 1 - 1e-15)
             return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
+        if self._loss == "poisson":
+            p = np.maximum(p, 1e-300)
+            return float(np.mean(y * np.log(np.where(y > 0, y, 1) / np.where(y > 0, p, 1)) - y + p))
         return float(np.mean((y - p) ** 2))
 
     def loss_and_gradients(self, X: ArrayLike, y: ArrayLike) -> tuple[float, Views, Views]:
@@ -403,7 +406,7 @@ class MLP(Network):
             optimiser starts anew.
         """
         x = self._features(X, scan=True)
-        data = x, self._targets("y", y, len(x))
+        data = fitting.Data.whole(x, self._targets("y", y, len(x)))
         held_out = None
         if validation_data is not None:
             if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
@@ -424,15 +427,7 @@ class MLP(Network):
 
     def predict(self, X: ArrayLike) -> Array:
         """Output for each row of X, (n, layer_sizes[-1]). Keeps nothing; may be called from several threads."""
-        x = self._features(X)
-        n, dtype = x.shape[0], self._dtype
-        out = np.empty((n, self._layout.sizes[-1]), dtype)
-        tables = self._layout.tables(min(n, ROWS_TOGETHER))
-        if n <= ROWS_TOGETHER:
-            self._infer(x, tables, np.empty(tables.size, dtype), out)
-        else:
-            self._infer_together(x, tables, out, self.n_threads)
-        return out
+        return self._outputs(self._features(X))
 
     def predict_classes(self, X: ArrayLike) -> Array:
         """Classes: for sigmoid outputs (n, k) of 0 and 1 (1 above 0.5), else (n,) indices of the largest output."""

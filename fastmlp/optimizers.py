@@ -15,7 +15,7 @@ class Optimizer:
 
     name: ClassVar[str]
     kernel: ClassVar[str]  # the row of kernels/optimizers.py
-    corrected: ClassVar[bool] = False  # Adam's bias corrections
+    corrected: ClassVar[int] = 0  # 1: Adam's bias corrections; 2: its epsilon is added before them
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -81,7 +81,7 @@ class Adam(Optimizer):
     """
 
     name = kernel = "adam"
-    corrected = True
+    corrected = 1
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8

@@ -165,7 +165,14 @@ def binary_cross_entropy(output_activation: str, z: Array, y: Array) -> tuple[Ar
     return loss, delta
 
 
-LOSSES = {f.__name__: f for f in (squared_error, binary_cross_entropy, cross_entropy)}
+def poisson(output_activation: str, z: Array, y: Array) -> tuple[Array, Array]:
+    """L = y log(y / a) - y + a with dL/da = 1 - y / a. Softmax and exp: log a from the score, as above."""
+    a = activate(output_activation, z)
+    loss, delta = cross_entropy(output_activation, z, y)
+    return loss + _times(y, np.log(y)) - y + a, delta + chain_through_output(output_activation, z, np.ones_like(z))
+
+
+LOSSES = {f.__name__: f for f in (squared_error, binary_cross_entropy, cross_entropy, poisson)}
 
 
 def default_loss(output_activation: str) -> str:
@@ -388,6 +395,8 @@ class MLP:
             p = np.clip(y_pred, 1e-15, 1 - 1e-15)
             return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
         with np.errstate(all="ignore"):
+            if self.loss == "poisson":
+                return float(np.mean(_times(y, np.log(y / y_pred)) - y + y_pred))
             return float(-np.mean(row_sum(_times(y, np.log(y_pred)))))
 
     def loss_and_gradients(self, X: Array, y: NDArray[Any]) -> tuple[float, list[Array], list[Array]]:

@@ -40,6 +40,11 @@ def cross_entropy(z, a, y):
     return where(y > 0.0, -y * log(a), 0.0 * y), where(y > 0.0, -y / a, 0.0 * y)
 
 
+def poisson(z, a, y):
+    """Half the deviance, ``y log(y / a) - y + a``, which is least, 0, at a = y; y log y is 0 where y is 0."""
+    return where(y > 0.0, y * log(y / a), 0.0 * y) - y + a, 1.0 - where(y > 0.0, y / a, 0.0 * y)
+
+
 def sigmoid_binary_cross_entropy(z, a, y):
     return softplus(z) - y * z, a - y
 
@@ -52,6 +57,10 @@ def exp_cross_entropy(z, a, y):
     return -y * z, -y
 
 
+def exp_poisson(z, a, y):
+    return where(y > 0.0, y * (log(y) - z), 0.0 * y) - y + a, a - y
+
+
 def softmax_squared_error(log_a, a, y):
     d = a - y
     return 0.5 * d * d, a * d
@@ -59,6 +68,10 @@ def softmax_squared_error(log_a, a, y):
 
 def softmax_cross_entropy(log_a, a, y):
     return where(y > 0.0, -y * log_a, 0.0 * y), -y
+
+
+def softmax_poisson(log_a, a, y):
+    return where(y > 0.0, y * (log(y) - log_a), 0.0 * y) - y + a, a - y
 
 
 class Loss(NamedTuple):
@@ -72,11 +85,14 @@ TABLE = (
     Loss("squared_error", squared_error),
     Loss("binary_cross_entropy", binary_cross_entropy),
     Loss("cross_entropy", cross_entropy),
+    Loss("poisson", poisson),
     Loss("binary_cross_entropy", sigmoid_binary_cross_entropy, "sigmoid", SCORE),
     Loss("cross_entropy", sigmoid_cross_entropy, "sigmoid", SCORE),
     Loss("cross_entropy", exp_cross_entropy, "exp", SCORE),
+    Loss("poisson", exp_poisson, "exp", SCORE),
     Loss("squared_error", softmax_squared_error, "softmax", LOG_OUTPUT),
     Loss("cross_entropy", softmax_cross_entropy, "softmax", LOG_OUTPUT),
+    Loss("poisson", softmax_poisson, "softmax", LOG_OUTPUT),
     Loss("binary_cross_entropy", None, "softmax", ROW),  # softmax_binary_cross_entropy
 )
 NAMES = tuple(dict.fromkeys(row.name for row in TABLE))

@@ -52,6 +52,11 @@ def adam(h, p, g, m, v):
     return p - h[DECAY] * p - h[RATE] * m / (sqrt(v) * h[SCALE] + h[EPSILON]), m, v
 
 
+def none(h, p, g):
+    """``p``: for who only wants the gradient"""
+    return p
+
+
 class Optimizer(NamedTuple):
     name: str
     function: object
@@ -64,6 +69,7 @@ TABLE = (
     Optimizer("nesterov", nesterov, 1),
     Optimizer("rmsprop", rmsprop, 1),
     Optimizer("adam", adam, 2),
+    Optimizer("none", none, 0),
 )
 CODES = {row.name: code for code, row in enumerate(TABLE)}
 N_SLOTS = {row.name: row.n_slots for row in TABLE}
@@ -89,13 +95,14 @@ update = pointwise([_guarded(row.function) for row in TABLE], (0, 1, 2, 3), (0, 
 
 
 @inlined
-def prepare(t, settings, h):
+def prepare(t, rate, settings, h):
     """The constants of update `t` (1, 2, ...) in `h`: for weights, then, without weight decay, for biases.
 
-    `settings` (float64): learning rate, weight decay, first (momentum or beta1), second (rho or beta2), epsilon, and
-    1 for Adam's bias corrections, else 0. Computed in float64, kept in the precision of `h`.
+    `rate` is the learning rate. `settings` (float64): that of steps without their own, weight decay, first (momentum or
+    beta1), second (rho or beta2), epsilon, and for Adam's bias corrections 1, or 2 if epsilon counts before them (the
+    paper's epsilon hat), else 0. Computed in float64, kept in the precision of `h`.
     """
-    rate, decay, first, second, epsilon = settings[0], settings[1], settings[2], settings[3], settings[4]
+    decay, first, second, epsilon = settings[1], settings[2], settings[3], settings[4]
     corrected = settings[5] != 0
     for i in range(0, 2 * N_CONSTANTS, N_CONSTANTS):
         h[i + RATE] = rate / (1 - first**t) if corrected else rate
@@ -103,4 +110,4 @@ def prepare(t, settings, h):
         h[i + FIRST], h[i + FIRST_REST] = first, 1 - first
         h[i + SECOND], h[i + SECOND_REST] = second, 1 - second
         h[i + SCALE] = 1 / math.sqrt(1 - second**t) if corrected else 1.0
-        h[i + EPSILON] = epsilon
+        h[i + EPSILON] = epsilon * h[i + SCALE] if settings[5] == 2 else epsilon

@@ -1,5 +1,6 @@
 """Sums over the rows or the columns of a matrix, always in the same order."""
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
@@ -105,7 +106,8 @@ def _row_dots_lowered(typing_context, rows, cols, x, weights, start, out):
 
 def _row_dots_plain(rows, cols, x, weights, start, out):
     """``out = start + x @ weights`` for x (rows, cols), weights (cols,) and one number at `start`, all spans."""
-    out[:rows] = start[0] + x[: rows * cols].reshape(rows, cols) @ weights[:cols]
+    with np.errstate(all="ignore"):
+        out[:rows] = start[0] + x[: rows * cols].reshape(rows, cols) @ weights[:cols]
 
 
 row_dots = _row_dots_plain if config.DISABLE_JIT else _row_dots_lowered

@@ -12,6 +12,7 @@ import math
 from ._jit import inlined, kernel, part
 from .activations import copy
 from .backprop import (
+    DELTA,
     FAN_IN,
     FAN_OUT,
     INPUT,
@@ -31,28 +32,29 @@ from .backprop import (
     zeros,
 )
 from .gemm import MR
-from .optimizers import N_CONSTANTS, prepare, update
+from .optimizers import CODES, N_CONSTANTS, prepare, update
 from .pointwise import not_finite
 from .simd import span
 from .subnormals import flush_subnormals, restore
 from .team import NOT_FINITE, barrier, read, share, write
 
 # Positions in `choices`.
-BATCH, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK = range(6)
-N_CHOICES = 6
+BATCH, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(7)
+N_CHOICES = 7
 # A block of dW that is computed, then updated: enough rows to serve a panel of delta, and small enough that the block,
 # its parameters and their slots stay in the second cache.
 _BLOCK_ROWS, _BLOCK_COLS = 64, 768
+_STAND_STILL = CODES["none"]
 
 
 @part
-def shuffle(order, state):
-    """Puts a new permutation of ``range(order.size)`` in `order` (int64).
+def shuffle(rows, order, state):
+    """Puts a new permutation of `rows` in `order` (both int64 and of one size).
 
     Fisher and Yates, with the generator xorshift128 (Marsaglia 2003); its four words of 32 bits are in `state` (int64).
     """
     for i in range(order.size):
-        order[i] = i
+        order[i] = rows[i]
     x, y, z, w = state[0], state[1], state[2], state[3]
     for i in range(order.size - 1, 0, -1):
         t = x ^ ((x << 11) & 0xFFFFFFFF)
@@ -64,14 +66,40 @@ def shuffle(order, state):
 
 
 @inlined
-def gather(first, last, order, start, x, features, y, width, k, ws, x_block, y_block):
+def gather(first, last, order, start, x, indices, starts, features, y, width, k, ws, x_block, y_block):
     """x and targets of the rows ``order[start:][first:last]``, to rows `first` to `last` of two blocks of `ws`."""
     for r in range(first, last):
-        row = order[start + r]
-        there, here = span(x, row * features, features), span(ws, x_block + r * features, features)
-        copy(0, 1, features, 0, (there, here))
+        row, at = order[start + r], x_block + r * features
+        if starts.size == 0:
+            copy(0, 1, features, 0, (span(x, row * features, features), span(ws, at, features)))
+        else:
+            for i in range(features):
+                ws[at + i] = 0
+            for i in range(starts[row], starts[row + 1]):
+                ws[at + indices[i]] += x[i]
     for r in range(first, last):
         load_targets(1, k, y, order[start + r] * width, width, ws, y_block + r * k)
+
+
+@inlined
+def total_weight(order, start, rows, row_weights):
+    """Sum of the weights of the rows ``order[start : start + rows]``: their number if there are no weights."""
+    if row_weights.size == 0:
+        return float(rows)
+    total = 0.0
+    for i in range(start, start + rows):
+        total += row_weights[order[i]]
+    return total
+
+
+@inlined
+def weigh(first, last, order, start, row_weights, ws, k, delta, row_loss):
+    """Losses and output deltas of rows `first` to `last`, at two positions of `ws`, times the rows' weights."""
+    for r in range(first, last):
+        weight = ws.dtype.type(row_weights[order[start + r]])
+        ws[row_loss + r] *= weight
+        for i in range(delta + r * k, delta + r * k + k):
+            ws[i] *= weight
 
 
 @inlined
@@ -119,20 +147,46 @@ def gradient_norms(layers, grads, norms, epoch):
         norms[epoch, l] += math.sqrt(total)
 
 
+@part
+def clip_factor(grads, limit):
+    """What the gradient is multiplied by, so that its Euclidean norm is at most `limit`; summed in float64."""
+    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+    for i in range(0, grads.size - 3, 4):
+        a, b, c, d = float(grads[i]), float(grads[i + 1]), float(grads[i + 2]), float(grads[i + 3])
+        s0, s1, s2, s3 = s0 + a * a, s1 + b * b, s2 + c * c, s3 + d * d
+    for i in range(grads.size - grads.size % 4, grads.size):
+        s0 += float(grads[i]) * float(grads[i])
+    norm = math.sqrt((s0 + s1) + (s2 + s3))
+    return limit / norm if norm > limit else 1.0
+
+
+@inlined
+def scale(first, last, grads, factor):
+    """``grads[first:last] *= factor``"""
+    for i in range(first, last):
+        grads[i] *= factor
+
+
 @kernel
 def train(
-    steps, x, y, order, params, grads, slots, layers, blocks, ws,
-    choices, settings, updates, constants, rng, losses, norms, shared, member, size,
+    steps, x, indices, starts, y, row_weights, rows, order, params, grads, slots, layers, blocks, ws,
+    choices, settings, rates, updates, constants, rng, losses, norms, shared, member, size,
 ):  # fmt: skip
     """Steps ``steps[0]`` to ``steps[1]`` of a fit, counted from its start; every epoch has ``ceil(n / batch)``.
 
     Parameters
     ----------
     steps : (2,) int64
-    x : (n * features,) rows one after the other.
+    x : (n * features,) rows one after the other; or the numbers of a matrix of compressed sparse rows.
+    indices, starts : (numbers,) and (n + 1,) int64, or empty
+        Of a sparse x: the column of each number, and where each row starts.
     y : (n * outputs,) or (n,) class indices
-    order : (n,) int64
-        Overwritten at each epoch's start if ``choices[SHUFFLE]``, else the order of the rows.
+    row_weights : (n,) float64 or empty
+        How much each row counts, more than 0: a batch's loss is the weighted mean. Empty: all the same.
+    rows : (m,) int64
+        The rows to train on.
+    order : (m,) int64
+        Overwritten by a permutation of `rows` at each epoch's start if ``choices[SHUFFLE]``, else the rows in order.
     params : (parameters,)
         Updated.
     grads : (parameters,)
@@ -142,8 +196,12 @@ def train(
     layers, blocks, ws
         The network, see backprop.py; `ws` has room for a batch.
     choices : (N_CHOICES,) int64
-    settings : (7,) float64
-        See `optimizers.prepare`; the last is alpha.
+        With ``choices[SHARED_PENALTY]`` alpha is divided by the batch's weight (its number of rows).
+    settings : (8,) float64
+        See `optimizers.prepare`; the last two are alpha, and the norm that a step's gradient is clipped to, or 0. To be
+        clipped, gradients must be tracked.
+    rates : (steps,) float64 or empty
+        The learning rate of each of these steps; empty: that of `settings`.
     updates : (1,) int64
         How many updates the optimiser has made; counted on with every step, so that an interrupted caller knows.
     constants : (2 * N_CONSTANTS,)
@@ -151,8 +209,8 @@ def train(
     rng : (4,) int64
         State of the shuffling generator, updated.
     losses : (epochs,) float64
-        The rows' losses, each batch before its update, are added at the epoch's position, counted from the epoch of
-        ``steps[0]``.
+        The rows' losses, times their weights, each batch before its update, are added at the epoch's position, counted
+        from the epoch of ``steps[0]``.
     norms : (epochs, layers) float64
         Likewise the norm of each dW, if ``choices[TRACK]``.
     shared : (team.SHARED_SIZE,) int64
@@ -168,34 +226,41 @@ def train(
     """
     features, n_layers = layers[0, FAN_IN], layers.shape[0]
     top = layers[n_layers - 1]
-    k, n, batch, alpha = top[FAN_OUT], order.size, choices[BATCH], settings[6]
-    width, steps_per_epoch = y.size // n, (n + batch - 1) // batch
+    k, n, batch, alpha, limit = top[FAN_OUT], order.size, choices[BATCH], settings[6], settings[7]
+    optimizer = choices[OPTIMIZER] if limit == 0 else _STAND_STILL
+    width = y.size // (starts.size - 1 if starts.size > 0 else x.size // features)
+    steps_per_epoch = (n + batch - 1) // batch
     state = flush_subnormals()
     done = 0
-    zero, decay = zeros(layers, blocks, ws), ws.dtype.type(alpha)
+    zero = zeros(layers, blocks, ws)
     index, epoch = steps[0] % steps_per_epoch, 0
     for step in range(steps[0], steps[1]):
         if index == 0 and choices[SHUFFLE] and member == 0:
-            shuffle(order, rng)
+            shuffle(rows, order, rng)
         if (index == 0 or step == steps[0]) and not barrier(shared, size):
             break
         start = index * batch
-        rows = min(batch, n - start)
+        n_rows = min(batch, n - start)
+        weight = total_weight(order, start, n_rows, row_weights)
+        decay = ws.dtype.type(alpha / weight if choices[SHARED_PENALTY] else alpha)
 
-        first, last = share(rows, MR, member, size)
+        first, last = share(n_rows, MR, member, size)
         for r in range(first, last, ROWS_TOGETHER):
             m = min(ROWS_TOGETHER, last - r)
-            gather(r, r + m, order, start, x, features, y, width, k, ws, layers[0, INPUT], blocks[TARGET])
+            source, target = layers[0, INPUT], blocks[TARGET]
+            gather(r, r + m, order, start, x, indices, starts, features, y, width, k, ws, source, target)
             forward_scores(r, m, params, layers, ws)
             output_activation(r, m, layers, blocks, ws)
-            delta_from_outputs(r, m, layers, blocks, ws, choices[LOSS], choices[GRADIENT_OF], 1.0 / rows)
+            delta_from_outputs(r, m, layers, blocks, ws, choices[LOSS], choices[GRADIENT_OF], 1.0 / weight)
+            if row_weights.size > 0:
+                weigh(r, r + m, order, start, row_weights, ws, k, top[DELTA], blocks[ROW_LOSS])
             recursion(r, m, params, layers, zero, ws)
         if member == 0:
-            prepare(updates[0] + 1, settings, constants)
+            prepare(updates[0] + 1, rates[step - steps[0]] if rates.size > 0 else settings[0], settings, constants)
         if not barrier(shared, size):
             break
 
-        loss = total_loss(rows, ws, blocks[ROW_LOSS])
+        loss = total_loss(n_rows, ws, blocks[ROW_LOSS])
         if not math.isfinite(loss):
             break
         failed = 0
@@ -205,8 +270,8 @@ def train(
         for l in range(n_layers):
             fan_out = layers[l, FAN_OUT]
             if member == 0:
-                bias_gradient(l, rows, layers, ws, grads)
-                failed |= update_biases(l, params, grads, slots, layers, choices[OPTIMIZER], constants)
+                bias_gradient(l, n_rows, layers, ws, grads)
+                failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
             first, last = share(layers[l, FAN_IN], MR, member, size)
             for j in range(0, fan_out, _BLOCK_COLS):
                 for i in range(first, last, _BLOCK_ROWS):
@@ -215,10 +280,25 @@ def train(
                     # a gradient that nobody looks at is computed in one place, which stays in the cache
                     there = at if choices[TRACK] else layers[l, W] + first * fan_out + j
                     dw = span(grads, there, size_of_block)
-                    weight_gradient(l, i, m, j, q, rows, layers, zero, ws, dw)
+                    weight_gradient(l, i, m, j, q, n_rows, layers, zero, ws, dw)
                     if alpha != 0:
                         add_penalty(m, q, fan_out, span(params, at, size_of_block), dw, decay)
-                    failed |= update_block(m, q, fan_out, choices[OPTIMIZER], at, params, dw, slots, constants, 0)
+                    failed |= update_block(m, q, fan_out, optimizer, at, params, dw, slots, constants, 0)
+        if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
+            if not barrier(shared, size):
+                break
+            factor, method = grads.dtype.type(clip_factor(grads, limit)), choices[OPTIMIZER]
+            if not barrier(shared, size):
+                break
+            for l in range(n_layers):
+                fan_out = layers[l, FAN_OUT]
+                first, last = share(layers[l, FAN_IN], 1, member, size)
+                at, m = layers[l, W] + first * fan_out, (last - first) * fan_out
+                scale(at, at + m, grads, factor)
+                failed |= update_block(1, m, 0, method, at, params, span(grads, at, m), slots, constants, 0)
+                if member == 0:
+                    scale(layers[l, B], layers[l, B] + fan_out, grads, factor)
+                    failed |= update_biases(l, params, grads, slots, layers, method, constants)
         if failed != 0:
             write(shared, NOT_FINITE, 1)
         if not barrier(shared, size):
@@ -246,7 +326,7 @@ def apply_update(params, grads, slots, layers, updates, optimizer, settings, con
         return 2
     state = flush_subnormals()
     updates[0] += 1
-    prepare(updates[0], settings, constants)
+    prepare(updates[0], settings[0], settings, constants)
     failed = 0
     for l in range(layers.shape[0]):
         at, n = layers[l, W], layers[l, FAN_IN] * layers[l, FAN_OUT]

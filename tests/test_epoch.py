@@ -225,16 +225,16 @@ def test_one_compilation_serves_every_network_of_a_dtype():
 
 
 @numba.njit
-def _shuffle(order, state):
-    training.shuffle(order, state)
+def _shuffle(rows, order, state):
+    training.shuffle(rows, order, state)
 
 
 @numba.njit
 def _count(orders, state, counts):
     """Shuffles `orders` times; counts each permutation by its number in base n."""
-    order = np.empty(counts.ndim, np.int64)
+    rows, order = np.arange(counts.ndim), np.empty(counts.ndim, np.int64)
     for _ in range(orders):
-        training.shuffle(order, state)
+        training.shuffle(rows, order, state)
         counts[order[0], order[1], order[2], order[3]] += 1
 
 
@@ -266,7 +266,7 @@ def test_shuffle_equals_the_textbook(n):
         for i in reversed(range(1, n)):
             j = math.floor(next(generator) / 2**32 * (i + 1))
             expected[i], expected[j] = expected[j], expected[i]
-        _shuffle(order, state)
+        _shuffle(np.arange(n), order, state)
         assert_array_equal(order, expected)
 
 
@@ -283,7 +283,7 @@ def test_every_place_is_as_likely_as_every_other():
     n, orders = 13, 2000
     state, order, counts = state_of(1), np.empty(n, np.int64), np.zeros((n, n), np.int64)
     for _ in range(orders):
-        _shuffle(order, state)
+        _shuffle(np.arange(n), order, state)
         counts[np.arange(n), order] += 1
     # rows and columns have fixed sums: (n - 1)**2 degrees of freedom
     statistic = np.sum((counts - orders / n) ** 2) / (orders / n)

@@ -23,6 +23,8 @@ EXPECTED = {
     "activation_functions.py": (r"(?m)^(?:relu|sigmoid|tanh) +([\d.]+) +[\d.]+e", [1.0, 0.25, 1.0]),
     "weight_initialization.py": (r"(?m)^(?:xavier|he|orthogonal) .* ([\d.]+)%", [85.0, 85.0, 85.0]),
     "vanishing_gradients.py": (r"(?m)^6 layers, relu and he .* ([\d.e+-]+)$", [0.01]),
+    "imbalanced_classes.py": (r"(?m)^(?:None|balanced) +\d+ +([\d.]+)%", [40.0, 60.0]),
+    "pipeline_grid_search.py": (r"test rows: R2 ([\d.]+)", [0.97]),
     "policy_in_a_compiled_loop.py": (r"pendulums upright at the end: ([\d.]+)%", [95.0]),
 }
 

@@ -1,0 +1,69 @@
+"""The solver L-BFGS: scipy's iteration, with losses and gradients by the compiled epoch."""
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from .fitting import Data, Options, Trainer
+
+if TYPE_CHECKING:
+    from ._callbacks import Watcher
+    from .estimators import BaseMLP, EstimatorNetwork
+
+Array = NDArray[Any]
+
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
+
+
+def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watcher | None") -> None:
+    """Minimises the objective over all rows; sets the network's parameters, `n_iter_` and `loss_`.
+
+    Unlike scikit-learn's, the objective of several outputs is the one whose gradient is followed: their sum.
+    """
+    options = Options(1, len(data.rows), False, False, (), track_gradients=True, shared_penalty=True)
+    trainer = Trainer(network, data, options, watched=True)
+    weight = data.weight
+
+    def objective(parameters: Array) -> tuple[float, Array]:
+        network.parameters = parameters
+        loss, gradient = trainer.gradient()
+        return (loss + network.penalty()) / weight, gradient
+
+    start = network.parameters.copy()
+    if not math.isfinite(objective(start)[0]):
+        raise ValueError(f"{NOT_FINITE} The loss of the initial weights is {objective(start)[0]}.")
+
+    def after_iteration(intermediate_result: Any) -> None:
+        if est.verbose:
+            print(f"Iteration, loss = {intermediate_result.fun:.8f}")
+        if watcher is not None and watcher.root is not None:
+            network.parameters = intermediate_result.x
+            watcher.begin()
+            if watcher.end():
+                raise StopIteration
+
+    result = scipy.optimize.minimize(
+        objective, start, jac=True, method="L-BFGS-B", callback=after_iteration,
+        options={"maxfun": est.max_fun, "maxiter": est.max_iter, "gtol": est.tol},
+    )  # fmt: skip
+    if not np.isfinite(result.x).all():
+        raise ValueError(NOT_FINITE)
+    network.parameters = result.x
+    est.n_iter_ = min(result.nit, est.max_iter)
+    penalty = network.penalty() / weight
+    est.loss_ = float((result.fun - penalty) / est._loss_divisor() + penalty)
+    if result.status != 0:
+        hint = f"\nIncrease the number of iterations (max_iter={est.max_iter})." if result.nit >= est.max_iter else ""
+        warnings.warn(
+            f"lbfgs failed to converge after {est.n_iter_} iteration(s) (status={result.status}):\n{result.message}\n"
+            f"{hint}\nScaling the data may help, too: see sklearn.preprocessing.",
+            ConvergenceWarning,
+            stacklevel=6,
+        )

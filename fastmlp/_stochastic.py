@@ -1,0 +1,278 @@
+"""The loop of the solvers that go in batches: schedules, convergence, early stopping around the compiled epoch."""
+
+import copy
+import math
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import train_test_split
+
+from . import _diagnostics
+from ._lbfgs import NOT_FINITE
+from .fitting import Data, DivergenceError, Options, Trainer
+from .schedules import SCHEDULES
+
+if TYPE_CHECKING:
+    from ._callbacks import Watcher
+    from .estimators import BaseMLP, EstimatorNetwork
+
+Array = NDArray[Any]
+
+_AUTO_BATCH = 200
+_LEAST_ADAPTIVE_RATE = 1e-6
+
+
+class HeldOut(NamedTuple):
+    """The rows to validate on: as the network takes them, and the targets as the user has them (None: ours to find)."""
+
+    x: Any
+    y: Array
+    weights: Array | None
+    labels: Any = None
+
+
+def begin(est: "BaseMLP") -> None:
+    """The attributes of a fit that goes on from nothing."""
+    est._no_improvement_count = 0
+    est._best = est._last = est._split_state = est._rate_init = None
+    est.loss_curve_, est.history_ = [], {}
+    est.best_loss_ = None if est.early_stopping else np.inf
+    est.validation_scores_ = [] if est.early_stopping else None
+    est.best_validation_score_ = -np.inf if est.early_stopping else None
+
+
+def fit(
+    est: "BaseMLP",
+    network: "EstimatorNetwork",
+    data: Data,
+    rng: Any,
+    watcher: "Watcher | None",
+    held_out: HeldOut | None,
+) -> None:
+    """Epochs until the loss or the validation score has stopped to improve, or max_iter; one, if nobody watches."""
+    incremental = watcher is None
+    if est.early_stopping and incremental:
+        raise ValueError("partial_fit does not support early_stopping=True")
+    if not hasattr(est, "_best") or est.early_stopping != (est.best_loss_ is None):
+        begin(est)  # nothing that could go on
+    if est._rate_init != est.learning_rate_init:
+        est._rate_init = est.learning_rate_init
+        est.learning_rate_ = float(est.learning_rate_init)
+    if est.early_stopping:
+        if held_out is None:
+            data, held_out = _split(est, data, rng)
+        if est._last is not None and np.array_equal(network.parameters, est._best):
+            network.parameters = est._last  # where training stopped, not the best that was kept
+    network.draw_order_from(rng)
+    loop = _Loop(est, network, data, held_out)
+    est.n_iter_ = 0
+    try:
+        while not (loop.epoch() if watcher is None else _watched(loop, watcher)) and not incremental:
+            if est.n_iter_ < est.max_iter:
+                continue
+            if loop.schedule is None:  # a schedule is meant to go to its end
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({est.max_iter}) reached and the optimization hasn't"
+                    " converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=5,
+                )
+            break
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=5)
+    if est.diagnostics:
+        _diagnostics.diagnose(est, network, data, loop.norms)
+    if est.early_stopping:
+        est._last = network.parameters.copy()
+        network.parameters = est._best
+
+
+def _watched(loop: "_Loop", watcher: "Watcher") -> bool:
+    watcher.begin()
+    converged = loop.epoch()
+    return watcher.end() or converged
+
+
+def _split(est: "BaseMLP", data: Data, rng: Any) -> tuple[Data, HeldOut]:
+    """Some rows set aside. The others stay where they are: only those set aside are copied."""
+    if est._split_state is None:
+        est._split_state = rng.get_state()
+    again = np.random.RandomState()
+    again.set_state(est._split_state)  # a fit that goes on must not validate on what it has been trained on
+    train, test = train_test_split(
+        data.rows, random_state=again, test_size=est.validation_fraction, stratify=est._strata(data.y, data.rows)
+    )
+    rng.set_state(again.get_state())
+    if len(test) < 2:
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    y = data.y.reshape(data.x.shape[0], -1)[test]
+    weights = data.row_weights[test] if data.row_weights.size else None
+    return Data(data.x, data.y, train, data.row_weights), HeldOut(data.x[test], y, weights)
+
+
+class _Judge:
+    """Score, and loss if it is wanted, on the rows to validate on."""
+
+    def __init__(self, est: "BaseMLP", network: "EstimatorNetwork", held_out: HeldOut):
+        self.est, self.network, self.held_out = est, network, held_out
+        self.scorer = self.trainer = None
+        n = held_out.x.shape[0]
+        if est.scoring == "loss" or held_out.labels is not None:
+            weights = np.empty(0) if held_out.weights is None else held_out.weights
+            self.data = Data(held_out.x, held_out.y.reshape(-1), np.arange(n), weights)
+            options = Options(1, n, False, False, (), False, shared_penalty=True)
+            self.trainer = Trainer(network.probe(), self.data, options, watched=True)
+        if est.scoring not in (None, "loss"):
+            self.scorer = check_scoring(est, est.scoring)
+            self.model = copy.copy(est)  # of the same network
+            self.model.__dict__.pop("feature_names_in_", None)  # what it gets are arrays
+            self.labels = est._labels_of(held_out.y) if held_out.labels is None else held_out.labels
+
+    def __call__(self) -> tuple[float, float | None]:
+        est, held_out, loss = self.est, self.held_out, None
+        if self.trainer is not None:
+            loss = self.trainer.gradient()[0] / est._loss_divisor() / self.data.weight
+        if est.scoring == "loss" and loss is not None:
+            return -loss, loss
+        if self.scorer is None:
+            outputs = est._network_outputs(self.network, held_out.x)
+            return est._score_outputs(held_out.y, outputs, held_out.weights), loss
+        weights = {} if held_out.weights is None else {"sample_weight": held_out.weights}
+        return float(self.scorer(self.model, held_out.x, self.labels, **weights)), loss
+
+
+class _Loop:
+    """One epoch after the other; what they lead to is kept in the estimator's attributes."""
+
+    def __init__(self, est: "BaseMLP", network: "EstimatorNetwork", data: Data, held_out: HeldOut | None):
+        self.est, self.network, self.held_out = est, network, held_out
+        n = len(data.rows)
+        size = min(_AUTO_BATCH, n)
+        if est.batch_size != "auto":
+            size = min(est.batch_size, n)
+            if size < est.batch_size:
+                warnings.warn(
+                    "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
+                )
+        clip = 0.0 if est.clip_norm is None else float(est.clip_norm)
+        track = bool(est.diagnostics)
+        options = Options(1, size, bool(est.shuffle), False, (), track, shared_penalty=True, clip_norm=clip)
+        self.norms: list[list[float]] = []
+        self.trainer = Trainer(network, data, options, watched=True)
+        self.n, self.weight, self.penalty = n, data.weight, network.penalty()
+        network.learning_rate = est.learning_rate_
+        given = est.learning_rate
+        self.schedule = SCHEDULES.get(given) if isinstance(given, str) else given
+        est.loss_curve_ = list(est.loss_curve_)  # a fit that fails leaves the old lists alone
+        est.history_ = {name: list(values) for name, values in getattr(est, "history_", {}).items()}
+        if est.early_stopping:
+            est.validation_scores_ = list(est.validation_scores_)
+            if est._best is None:
+                est._best = network.parameters.copy()
+        self.judge = None if held_out is None else _Judge(est, network, held_out)
+
+    def epoch(self) -> bool:
+        """Whether training has converged, or cannot go on, after one more epoch."""
+        est, steps = self.est, self.trainer.steps_per_epoch
+        first = est.n_iter_ * steps
+        try:
+            losses, norms = self.trainer.run(first, first + steps, self._rates(first, steps))
+        except DivergenceError as error:
+            return self._diverged(error)
+        loss = float(losses[0])
+        self.norms.append((norms[0] / steps).tolist())
+        # The penalty belongs to each step, before it. It changes slowly: a straight line from epoch to epoch.
+        before, self.penalty = self.penalty, self.network.penalty()
+        penalty = before + (self.penalty - before) * (steps - 1) / (2 * steps)
+        est.n_iter_ += 1
+        est.t_ += self.n
+        est.loss_ = (loss / est._loss_divisor() + penalty * steps) / self.weight
+        est.loss_curve_.append(est.loss_)
+        if est.verbose:
+            print(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
+        self._record("loss", est.loss_)
+        self._record("learning_rate", est.learning_rate_)
+        self._count_improvement()
+        if est.learning_rate == "invscaling" and est.solver == "sgd":
+            self._change_rate(est.learning_rate_init / (est.t_ + 1) ** est.power_t)
+        return bool(est._no_improvement_count > est.n_iter_no_change) and self._stops()
+
+    def _record(self, name: str, value: float) -> None:
+        self.est.history_.setdefault(name, []).append(value)
+
+    def _rates(self, first: int, steps: int) -> Array:
+        """The learning rates of the steps from `first` on; empty if all are the network's."""
+        est, schedule = self.est, self.schedule
+        if schedule is None and not est.warmup:
+            return np.empty(0)
+        step = np.arange(first, first + steps)
+        if schedule is None:
+            rates = np.full(steps, est.learning_rate_)
+        else:
+            factors = np.array([schedule(float(t)) for t in step / (est.max_iter * steps)], np.float64)
+            if factors.shape != (steps,) or not (np.isfinite(factors).all() and factors.min() >= 0):
+                raise ValueError(f"learning_rate must give finite numbers of at least 0, got {factors.min()}")
+            rates = est.learning_rate_init * factors
+            est.learning_rate_ = float(rates[-1])
+        return rates * np.minimum(1, (step + 1) / (est.warmup * steps)) if est.warmup else rates
+
+    def _count_improvement(self) -> None:
+        est, score = self.est, math.nan
+        if self.judge is not None:
+            score, loss = self.judge()
+            self._record("validation_score", score)
+            if loss is not None:
+                self._record("validation_loss", loss)
+        if not est.early_stopping:
+            improved = not est.loss_ > est.best_loss_ - est.tol
+            est.best_loss_ = min(est.best_loss_, est.loss_)
+        else:
+            est.validation_scores_.append(score)
+            if est.verbose:
+                print(f"Validation score: {score:f}")
+            improved = not score < est.best_validation_score_ + est.tol
+            if score > est.best_validation_score_:
+                est.best_validation_score_ = score
+                est._best = self.network.parameters.copy()
+        est._no_improvement_count = 0 if improved else est._no_improvement_count + 1
+
+    def _stops(self) -> bool:
+        """Whether no improvement means the end, or a smaller learning rate."""
+        est = self.est
+        what = "Validation score" if est.early_stopping else "Training loss"
+        message = f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
+        stops = not (est.learning_rate == "plateau" or (est.learning_rate == "adaptive" and est.solver == "sgd"))
+        if not stops and est.learning_rate_ <= _LEAST_ADAPTIVE_RATE:
+            stops, message = True, f"{message} Learning rate too small."
+        if not stops:
+            self._change_rate(est.learning_rate_ / 5)
+            est._no_improvement_count = 0
+        if est.verbose:
+            print(f"{message} Stopping." if stops else f"{message} Setting learning rate to {est.learning_rate_:f}")
+        return stops
+
+    def _change_rate(self, rate: float) -> None:
+        """scikit-learn's velocity holds the learning rates of the past, ours only gradients: it is rescaled."""
+        if self.est.solver == "sgd":
+            self.network._slots *= self.est.learning_rate_ / rate
+        self.est.learning_rate_ = self.network.learning_rate = rate
+
+    def _diverged(self, error: DivergenceError) -> bool:
+        """With early stopping the best weights are there to return to."""
+        est = self.est
+        where = f"The loss or an update was not finite in epoch {est.n_iter_ + 1}, batch {error.batch}."
+        where += _diagnostics.where_not_finite(self.network, self.trainer.data)
+        if not est.early_stopping:
+            raise ValueError(
+                f"{NOT_FINITE} {where} Lower learning_rate_init (now {est.learning_rate_init:g}), or scale the data."
+            ) from None
+        warnings.warn(f"{where} Training stops, with the best weights so far.", ConvergenceWarning, stacklevel=7)
+        est.n_iter_ += 1
+        est.loss_ = math.nan
+        est.loss_curve_.append(math.nan)
+        est.validation_scores_.append(math.nan)
+        return True

@@ -1,0 +1,551 @@
+"""What MLPClassifier and MLPRegressor share: checks, the network behind `coefs_`, fit, predictions, conversions."""
+
+import contextlib
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.callback import with_callbacks
+from sklearn.metrics import get_scorer_names
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from . import _conversion, _lbfgs, _stochastic
+from . import _validation as validation
+from ._callbacks import TakesCallbacks, Watcher
+from ._network import Network
+from .fitting import Data
+from .kernels import activations
+from .optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
+from .schedules import SCHEDULES
+
+Array = NDArray[Any]
+
+# scikit-learn's names beside ours
+_OTHER_NAMES = {"identity": "linear", "logistic": "sigmoid"}
+_ACTIVATIONS = {row.name for row in activations.TABLE if row.hidden} | set(_OTHER_NAMES)
+_ROWS_MADE_DENSE = 1024  # of a sparse matrix, at a time
+
+
+class _SklearnMomentum(Momentum):
+    """scikit-learn allows momentum=1, too."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
+class _SklearnNesterov(Nesterov):
+    """scikit-learn allows momentum=1, too."""
+
+    def __post_init__(self) -> None:
+        pass
+
+
+class _SklearnAdam(Adam):
+    """epsilon is added before the bias correction, to ``sqrt(v)``: epsilon hat of Kingma & Ba 2015, section 2."""
+
+    corrected = 2
+
+
+class _SklearnAdamW(AdamW):
+    """The same with weight decay."""
+
+    corrected = 2
+
+
+class _Still(SGD):
+    """Leaves the parameters alone: for who only wants losses and gradients."""
+
+    kernel = "none"
+
+
+def _epsilon(est: Any) -> float:
+    return max(float(est.epsilon), 1e-37)  # float32 has no less
+
+
+def _sgd(est: Any) -> Optimizer:
+    if est.momentum == 0:
+        return SGD()
+    return (_SklearnNesterov if est.nesterovs_momentum else _SklearnMomentum)(float(est.momentum))
+
+
+def _adam(est: Any) -> Adam:
+    return _SklearnAdam(float(est.beta_1), float(est.beta_2), _epsilon(est))
+
+
+def _adamw(est: Any) -> Optimizer:
+    adam = _adam(est)
+    return _SklearnAdamW(adam.beta1, adam.beta2, adam.epsilon, float(est.weight_decay))
+
+
+# The optimiser of each solver; L-BFGS moves the parameters itself.
+SOLVERS: dict[str, Callable[[Any], Optimizer]] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+    "rmsprop": lambda est: RMSprop(float(est.rho), _epsilon(est)),
+    "lbfgs": lambda est: _Still(),
+}
+
+
+class EstimatorNetwork(Network):
+    """The network of an estimator; `coefs` and `intercepts` are views of its parameters."""
+
+    n_threads: int | None = None
+    learning_rate = 1.0
+    alpha = 0.0
+
+    def __init__(
+        self, sizes: list[int], hidden: tuple[str, ...], output: str, loss: str, method: Optimizer, dtype: Any
+    ):
+        super().__init__(sizes, hidden, output, loss, method, np.dtype(dtype), None)
+        self._view()
+
+    def _view(self) -> None:
+        self.coefs: tuple[Array, ...] = tuple(self._weights)
+        self.intercepts: tuple[Array, ...] = tuple(b[0] for b in self._biases)
+
+    def holds(self, coefs: list[Array], intercepts: list[Array]) -> bool:
+        """Whether these are the views."""
+        if len(coefs) != len(self.coefs) or len(intercepts) != len(self.intercepts):
+            return False
+        return all(map(operator.is_, coefs, self.coefs)) and all(map(operator.is_, intercepts, self.intercepts))
+
+    def use(self, method: Optimizer) -> None:
+        """Goes on with this optimiser: with the state of the last one, if it was of the same kind."""
+        same = method.kernel == self._optimizer.kernel
+        self._optimizer, self._settings_of = method, None
+        if not same:
+            self._reset_optimizer()
+
+    def penalty(self) -> float:
+        """``alpha / 2 * sum(W**2)``, which scikit-learn divides by the number of rows."""
+        return self.alpha / 2 * sum(float(np.vdot(W, W)) for W in self.coefs) if self.alpha else 0.0
+
+    def probe(self) -> "EstimatorNetwork":
+        """A network with the same parameters, in the same place, whose optimiser has no state to be disturbed."""
+        other = self.twin()
+        other.use(_Still())
+        other._parameters = self._parameters
+        return other
+
+    def draw_order_from(self, rng: Any) -> None:
+        """Seeds the shuffling, unless it goes on from earlier."""
+        if self._shuffle_state is None:
+            self._rng = rng
+            self._shuffling()
+            self._rng = None
+
+    def twin(self) -> "EstimatorNetwork":
+        """A copy that shares nothing."""
+        copy = EstimatorNetwork.__new__(EstimatorNetwork)
+        copy.__setstate__(
+            {name: v.copy() if isinstance(v, np.ndarray) else v for name, v in self.__getstate__().items()}
+        )
+        return copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        del state["coefs"], state["intercepts"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._view()
+
+
+class BaseMLP(TakesCallbacks, BaseEstimator):
+    """The common base; use MLPClassifier or MLPRegressor."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(_ACTIVATIONS), list, tuple],
+        "solver": [StrOptions(set(SOLVERS))],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", "plateau", *SCHEDULES}), callable],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "rho": [Interval(Real, 0, 1, closed="left")],
+        "warmup": [Interval(Real, 0, None, closed="left")],
+        "diagnostics": ["boolean"],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "dtype": "no_validation",
+        "coefs_init": [list, tuple, None],
+        "intercepts_init": [list, tuple, None],
+    }
+
+    # --- what the two classes define ------------------------------------------------------------------------------
+
+    def _encode(self, y: Any, incremental: bool) -> Array:
+        """Targets as (n, n_outputs_) numbers, or (n,) class indices; sets n_outputs_ and what belongs to classes."""
+        raise NotImplementedError
+
+    def _targets_of(self, y: Any) -> Array:
+        """Targets as `_encode` gives them, of more rows."""
+        raise NotImplementedError
+
+    def _output_and_loss(self) -> tuple[str, str]:
+        """scikit-learn's name of the output activation, and the network's loss."""
+        raise NotImplementedError
+
+    def _score_outputs(self, y: Array, outputs: Array, weights: Array | None) -> float:
+        """The score of outputs for encoded targets: accuracy or R2."""
+        raise NotImplementedError
+
+    def _strata(self, y: Array, rows: Array) -> Array | None:
+        """What early stopping's split keeps the shares of."""
+        return None
+
+    def _labels_of(self, y: Array) -> Any:
+        """The user's targets from encoded ones."""
+        return y[:, 0] if y.shape[1] == 1 else y
+
+    def _weigh_classes(self, y: Array, weights: Array | None, incremental: bool) -> Array | None:
+        """The rows' weights, times those of their classes."""
+        return weights
+
+    def _loss_divisor(self) -> int:
+        """scikit-learn reports the mean over outputs of squared errors, and the sum of other losses."""
+        return self.n_outputs_ if self._output_and_loss()[1] == "squared_error" else 1
+
+    # --- fit ------------------------------------------------------------------------------------------------------
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None, eval_set: Any = None
+    ) -> Any:
+        """Trains on X and y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            float32 is trained in float32, all else in float64.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+            How much each row counts, at least 0. A row of weight 0 is as good as absent.
+        X_val, y_val : like X and y, optional
+            Rows to validate on after each epoch (see `history_`). With early_stopping they are instead of rows of X.
+        eval_set : (X, y) or [(X, y)], optional
+            Another way to pass X_val and y_val.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            Parameters or data do not fit, or training diverges; a fit from before stays as it was.
+        """
+        watcher = Watcher(self, X, y, sample_weight)
+        self._fit(X, y, sample_weight, watcher, _validation_pair(X_val, y_val, eval_set))
+        watcher.close()
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, watcher: Watcher | None, pair: Any = None) -> Any:
+        incremental = watcher is None
+        with self._kept_unless_it_succeeds():
+            hidden = _hidden_sizes(self.hidden_layer_sizes)
+            first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+            x, y = self._checked(X, y, first)
+            weights = _checked_weights(sample_weight, x)
+            y = self._encode(y, incremental)
+            weights = self._weigh_classes(y, weights, incremental)
+            rng = check_random_state(self.random_state)
+            if first:
+                dtype = x.dtype if self.dtype is None else validation.float_dtype(self.dtype)
+                network = self._initialize([x.shape[1], *hidden, self.n_outputs_], rng, dtype)
+            else:
+                network = self._network()
+                self._check_unchanged([x.shape[1], *hidden, self.n_outputs_], network)
+                if not incremental:
+                    network = network.twin()  # if this fit fails, the old one stays
+            network.alpha, network.n_threads = float(self.alpha), self.n_threads
+            network.use(SOLVERS[self.solver](self))
+            data = _data(x, y, weights, network.dtype)
+            self._adopt(network)
+            held_out = None if pair is None else self._held_out(pair[0], pair[1], network.dtype)
+            if self.solver == "lbfgs":
+                _lbfgs.fit(self, network, data, watcher)
+            else:
+                _stochastic.fit(self, network, data, rng, watcher, held_out)
+        return self
+
+    def _held_out(self, X: Any, y: Any, dtype: Any) -> _stochastic.HeldOut:
+        """The user's own rows to validate on."""
+        if self.solver == "lbfgs":
+            raise ValueError("X_val is looked at after each epoch, which solver='lbfgs' does not have")
+        kinds = (np.float64, np.float32)
+        try:
+            x = validate_data(self, X, accept_sparse="csr", dtype=kinds, order="C", reset=False)
+            labels = check_array(y, ensure_2d=False, dtype=None, input_name="y")
+            check_consistent_length(x, labels)
+            targets = self._targets_of(labels)
+        except ValueError as error:
+            raise ValueError(f"X_val, y_val: {error}") from error
+        data = _data(x, targets, None, dtype)
+        return _stochastic.HeldOut(data.x, data.y.reshape(len(labels), -1), None, labels)
+
+    @staticmethod
+    def _check_unchanged(sizes: list[int], network: EstimatorNetwork) -> None:
+        if sizes != network.layer_sizes:
+            raise ValueError(
+                f"a fit that goes on must keep its layers: they have been {network.layer_sizes}, and would be {sizes}"
+            )
+
+    @contextlib.contextmanager
+    def _kept_unless_it_succeeds(self) -> Iterator[None]:
+        """An error puts all attributes back."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        if reset and _is_ready(X, y):
+            self.n_features_in_ = X.shape[1]
+            self.__dict__.pop("feature_names_in_", None)
+            return X, y
+        kinds = (np.float64, np.float32)
+        checked: tuple[Any, Any] = validate_data(
+            self, X, y, accept_sparse="csr", multi_output=True, dtype=kinds, order="C", reset=reset, **self._y_checks
+        )
+        return checked
+
+    _y_checks: ClassVar[dict[str, Any]] = {}
+
+    def _initialize(self, sizes: list[int], rng: Any, dtype: Any) -> EstimatorNetwork:
+        """A new network with scikit-learn's initial weights, drawn in its order, and the attributes of a new fit."""
+        self.n_iter_ = self.t_ = 0
+        self.n_layers_ = len(sizes)
+        self.out_activation_ = self._output_and_loss()[0]
+        network = self._build(sizes, np.float64 if self.solver == "lbfgs" else dtype)
+        names = self._hidden_activations(len(sizes) - 2)
+        names = (*names, names[-1] if names else self.activation)  # the output layer's weights are drawn like the last
+        for name, W, b in zip(names, network.coefs, network.intercepts, strict=True):
+            bound = np.sqrt((2.0 if name in ("logistic", "sigmoid") else 6.0) / sum(W.shape))  # Glorot & Bengio 2010
+            W[:] = rng.uniform(-bound, bound, W.shape)
+            b[:] = rng.uniform(-bound, bound, b.shape)
+        for what, given, views in (
+            ("coefs_init", self.coefs_init, network.coefs),
+            ("intercepts_init", self.intercepts_init, network.intercepts),
+        ):
+            _put(what, given, views)
+        if self.solver != "lbfgs":
+            _stochastic.begin(self)
+        return network
+
+    def _hidden_activations(self, n_hidden: int) -> tuple[str, ...]:
+        """The activation of each hidden layer."""
+        if isinstance(self.activation, str):
+            return (self.activation,) * n_hidden
+        if len(self.activation) != n_hidden:
+            raise ValueError(
+                f"activation must be one name or {n_hidden}, one for each hidden layer; got {self.activation!r}"
+            )
+        known = sorted(_ACTIVATIONS)
+        return tuple(validation.choice(f"activation[{i}]", name, known) for i, name in enumerate(self.activation))
+
+    def _build(self, sizes: list[int], dtype: Any) -> EstimatorNetwork:
+        names = (*self._hidden_activations(len(sizes) - 2), self.out_activation_)
+        *hidden, output = (_OTHER_NAMES.get(name, name) for name in names)
+        return EstimatorNetwork(
+            sizes, tuple(hidden), output, self._output_and_loss()[1], SOLVERS[self.solver](self), dtype
+        )
+
+    def _network(self) -> EstimatorNetwork:
+        """The network of `coefs_` and `intercepts_`: a new one, if somebody has put others in their place."""
+        network: EstimatorNetwork | None = self.__dict__.get("_net")
+        if network is None or not network.holds(self.coefs_, self.intercepts_):
+            coefs = [np.asarray(W) for W in self.coefs_]
+            dtype = np.float32 if all(W.dtype == np.float32 for W in coefs) else np.float64
+            network = self._build([len(coefs[0]), *(W.shape[1] for W in coefs)], dtype)
+            network.weights = coefs
+            network.biases = [np.reshape(b, (1, -1)) for b in self.intercepts_]
+            self._adopt(network)
+        return network
+
+    def _adopt(self, network: EstimatorNetwork) -> None:
+        """`coefs_` and `intercepts_` are views of the network's parameters, in lists that anybody may change."""
+        self._net, self.coefs_, self.intercepts_ = network, list(network.coefs), list(network.intercepts)
+
+    # --- predictions ----------------------------------------------------------------------------------------------
+
+    def _outputs(self, X: Any) -> Array:
+        """The network's output for each row, (n, n_outputs_)."""
+        state = self.__dict__
+        network: EstimatorNetwork | None = state.get("_net")
+        if type(X) is np.ndarray and network is not None and "feature_names_in_" not in state:
+            ready: bool = validation._is_ready(X, network.layer_sizes[0], network.dtype)
+            if ready and network.holds(self.coefs_, self.intercepts_):
+                with contextlib.suppress(ValueError):  # not finite: the checks below say so in scikit-learn's words
+                    return network._outputs(X)
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False)
+        network = self._network()
+        return self._network_outputs(network, X)
+
+    def _network_outputs(self, network: EstimatorNetwork, X: Any) -> Array:
+        if not scipy.sparse.issparse(X):
+            return network._outputs(validation.features("X", X, network.layer_sizes[0], network.dtype, scan=False))
+        out: Array = np.empty((X.shape[0], self.n_outputs_), network.dtype)
+        for start in range(0, len(out), _ROWS_MADE_DENSE):
+            rows = slice(start, start + _ROWS_MADE_DENSE)
+            out[rows] = network._outputs(X[rows].toarray().astype(network.dtype, copy=False))
+        return out
+
+    # --- copies and conversions -----------------------------------------------------------------------------------
+
+    @classmethod
+    def from_sklearn(cls, model: Any) -> Any:
+        """The same estimator as scikit-learn's: parameters, everything learned, the solver's state.
+
+        Parameters
+        ----------
+        model : estimator
+            scikit-learn's class of the same name, fitted or not. It is left as it is.
+
+        Returns
+        -------
+        estimator
+            Predicts what `model` predicts, and trains on where it stands.
+
+        Raises
+        ------
+        TypeError
+            Another class.
+        """
+        return _conversion.from_sklearn(cls, model)
+
+    def to_sklearn(self) -> Any:
+        """scikit-learn's estimator with the same parameters, everything learned, and the solver's state.
+
+        For tools that know scikit-learn's classes only, such as skl2onnx. What only matters for training and has no
+        place there (our solvers and schedules, the order of rows, early stopping's split) is left out.
+
+        Returns
+        -------
+        estimator
+
+        Raises
+        ------
+        ValueError
+            scikit-learn has no such activation.
+        """
+        return _conversion.to_sklearn(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if "_net" in self.__dict__:
+            self._network()
+        state: dict[str, Any] = dict(super().__getstate__())
+        if "_net" in state:
+            del state["coefs_"], state["intercepts_"]  # views of the network's parameters
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_net" in state:
+            self._adopt(self._net)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _is_ready(X: Any, y: Any) -> bool:
+    """Whether scikit-learn's checks, which take half a millisecond, would change nothing and find nothing."""
+    for array in (X, y):
+        if type(array) is not np.ndarray or array.dtype.kind not in "fiub" or not np.isfinite(array.sum()):
+            return False
+    if X.ndim != 2 or y.ndim != 1 or X.dtype not in (np.float32, np.float64):
+        return False
+    return len(X) == len(y) and X.shape[1] > 0 and validation._is_ready(X, X.shape[1], X.dtype)
+
+
+def _validation_pair(X_val: Any, y_val: Any, eval_set: Any) -> Any:
+    """(X, y), or None."""
+    if eval_set is not None:
+        if X_val is not None or y_val is not None:
+            raise ValueError("eval_set is another way to pass X_val and y_val: give one of them")
+        pair = eval_set[0] if isinstance(eval_set, list) and len(eval_set) == 1 else eval_set
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ValueError(f"eval_set must be a pair (X, y), or a list of one pair; got a {type(eval_set).__name__}")
+        return pair
+    if (X_val is None) != (y_val is None):
+        raise ValueError("X_val and y_val go together: one of them is missing")
+    return None if X_val is None else (X_val, y_val)
+
+
+def _hidden_sizes(value: Any) -> list[int]:
+    sizes = list(value) if isinstance(value, Iterable) else [value]
+    if np.any(np.array(sizes) <= 0):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    return [validation.integer(f"hidden_layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes)]
+
+
+def _put(what: str, given: Any, views: tuple[Array, ...]) -> None:
+    """Writes the arrays of a parameter into views."""
+    if given is None:
+        return
+    if len(given) != len(views):
+        raise ValueError(f"{what} must hold {len(views)} arrays, one for each layer; got {len(given)}")
+    for i, (array, view) in enumerate(zip(given, views, strict=True)):
+        view[...] = validation.like(f"{what}[{i}]", array, view.shape, view.dtype)
+        validation.scan(f"{what}[{i}]", view)
+
+
+def _checked_weights(sample_weight: Any, x: Any) -> Array | None:
+    if sample_weight is None:
+        return None
+    weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+    if not np.any(weights):
+        raise ValueError("sample_weight must not be zero for all rows: there is nothing to learn from")
+    return np.ascontiguousarray(weights)
+
+
+def _data(x: Any, y: Array, weights: Array | None, dtype: Any) -> Data:
+    """What the epoch takes. A row of weight 0 is left out: a batch of such rows would have no mean."""
+    ready = validation._as_kernel_array
+    if scipy.sparse.issparse(x):
+        x = scipy.sparse.csr_array((ready(x.data, dtype), x.indices, x.indptr), shape=x.shape)
+    else:
+        x = ready(x, dtype)
+    rows = np.arange(x.shape[0]) if weights is None else np.flatnonzero(weights)
+    return Data(x, ready(y, dtype).reshape(-1), rows, np.empty(0) if weights is None else weights)
+
+
+def goes_in_batches(est: Any) -> bool:
+    """Whether there is a partial_fit; AttributeError if not."""
+    if est.solver == "lbfgs":
+        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+    return True
