@@ -230,8 +230,8 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         return weights
 
     def _loss_divisor(self) -> int:
-        """scikit-learn reports the mean over outputs of squared errors, and the sum of other losses."""
-        return self.n_outputs_ if self._output_and_loss()[1] == "squared_error" else 1
+        """scikit-learn reports the mean over outputs of squared errors, and the sum of its other losses."""
+        return self.n_outputs_ if self.out_activation_ == "identity" else 1
 
     # --- fit ------------------------------------------------------------------------------------------------------
 
