@@ -180,7 +180,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         targets: Array = y
         return targets
 
-    def _targets_of(self, y: Any) -> Array:
+    def _targets_of(self, y: Any, known: bool = True) -> Array:
         targets = np.asarray(y, np.float64)
         if targets.size != len(targets) * self.n_outputs_:
             raise ValueError(f"y must have {self.n_outputs_} outputs, got shape {targets.shape}")
