@@ -62,7 +62,7 @@ def to_sklearn(est: "BaseMLP") -> Any:
     names = {est.activation} if isinstance(est.activation, str) else set(est.activation)
     if len(names) == 1:
         parameters["activation"] = _NAMES.get(next(iter(names)), next(iter(names)))
-    for name in ("solver", "learning_rate", "activation"):
+    for name in set(parameters) & {"solver", "learning_rate", "loss", "activation"}:
         (constraint,) = kind._parameter_constraints[name]
         if not constraint.is_satisfied_by(parameters[name]):
             if name == "activation":

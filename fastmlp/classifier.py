@@ -349,14 +349,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.n_outputs_ = len(self.classes_) if several else targets.reshape(len(targets), -1).shape[1]
         return targets
 
-    def _targets_of(self, y: Any) -> Array:
+    def _targets_of(self, y: Any, known: bool = True) -> Array:
         classes, kind = self.classes_, self._label_binarizer.y_type_
-        if not kind.startswith("multilabel"):
+        if not known and not kind.startswith("multilabel"):
             unseen = np.setdiff1d(y, classes)
             if len(unseen):
                 raise ValueError(f"y has classes {unseen}, which are not among {classes}")
         if kind == "binary" and y.ndim == 1:
             return np.asarray(y == classes[-1]) if len(classes) > 1 else np.zeros(len(y), bool)
+        if kind == "multiclass" and classes.dtype.kind in "iu" and (classes[0], classes[-1]) == (0, len(classes) - 1):
+            return np.asarray(y)  # indices already
         targets: Array = np.searchsorted(classes, y) if kind == "multiclass" else self._label_binarizer.transform(y)
         return targets
 

@@ -205,8 +205,8 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         """Targets as (n, n_outputs_) numbers, or (n,) class indices; sets n_outputs_ and what belongs to classes."""
         raise NotImplementedError
 
-    def _targets_of(self, y: Any) -> Array:
-        """Targets as `_encode` gives them, of more rows."""
+    def _targets_of(self, y: Any, known: bool = True) -> Array:
+        """Targets as `_encode` gives them; of other rows, if it is not `known` that they suit."""
         raise NotImplementedError
 
     def _output_and_loss(self) -> tuple[str, str]:
@@ -230,8 +230,8 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         return weights
 
     def _loss_divisor(self) -> int:
-        """scikit-learn reports the mean over outputs of squared errors, and the sum of other losses."""
-        return self.n_outputs_ if self._output_and_loss()[1] == "squared_error" else 1
+        """scikit-learn reports the mean over outputs of squared errors, and the sum of its other losses."""
+        return self.n_outputs_ if self.out_activation_ == "identity" else 1
 
     # --- fit ------------------------------------------------------------------------------------------------------
 
@@ -306,7 +306,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
             x = validate_data(self, X, accept_sparse="csr", dtype=kinds, order="C", reset=False)
             labels = check_array(y, ensure_2d=False, dtype=None, input_name="y")
             check_consistent_length(x, labels)
-            targets = self._targets_of(labels)
+            targets = self._targets_of(labels, known=False)
         except ValueError as error:
             raise ValueError(f"X_val, y_val: {error}") from error
         data = _data(x, targets, None, dtype)

@@ -41,8 +41,8 @@ class MLP(Network):
         xavier, he, lecun (normal; with ``_uniform`` uniform), random (standard deviation 0.01), zeros, orthogonal; or a
         function of (fan_in, fan_out, rng) that returns W. Biases start at zero.
     loss : str, default 'auto'
-        squared_error, binary_cross_entropy, cross_entropy or poisson. 'auto': binary_cross_entropy for sigmoid
-        outputs, cross_entropy for softmax, squared_error for the others.
+        squared_error, absolute_error, binary_cross_entropy, cross_entropy or poisson. 'auto': binary_cross_entropy for
+        sigmoid outputs, cross_entropy for softmax, squared_error for the others.
     optimizer : str or Optimizer, default 'sgd'
         sgd, momentum, nesterov, rmsprop, adam, adamw, or an instance from `fastmlp.optimizers`.
     dtype : float32 or float64, default float32
@@ -303,10 +303,10 @@ class MLP(Network):
     def compute_loss(self, y_true: ArrayLike, y_pred: ArrayLike) -> float:
         """The loss of predictions as a plain mean, in the guide's numbers.
 
-        squared_error: mean of (y_true - y_pred)**2 over all entries, without the factor 1/2. binary_cross_entropy: mean
-        over all entries, predictions kept 1e-15 away from 0 and 1. cross_entropy: mean over rows of
-        ``-sum(y_true * log(y_pred))``; y_true may be class indices. poisson: mean over all entries of half the
-        deviance, ``y_true * log(y_true / y_pred) - y_true + y_pred``. Computed in float64.
+        squared_error: mean of (y_true - y_pred)**2 over all entries, without the factor 1/2. absolute_error: mean of
+        ``|y_true - y_pred|``. binary_cross_entropy: mean over all entries, predictions kept 1e-15 away from 0 and 1.
+        cross_entropy: mean over rows of ``-sum(y_true * log(y_pred))``; y_true may be class indices. poisson: mean over
+        all entries of half the deviance, ``y_true * log(y_true / y_pred) - y_true + y_pred``. Computed in float64.
         """
         p = validation.numeric("y_pred", y_pred).astype(np.float64)
         y = validation.numeric("y_true", y_true).astype(np.float64)
@@ -325,6 +325,8 @@ class MLP(Network):
         if self._loss == "binary_cross_entropy":
             p = np.clip(p, 1e-15, 1 - 1e-15)
             return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
+        if self._loss == "absolute_error":
+            return float(np.mean(np.abs(y - p)))
         if self._loss == "poisson":
             p = np.maximum(p, 1e-300)
             return float(np.mean(y * np.log(np.where(y > 0, y, 1) / np.where(y > 0, p, 1)) - y + p))

@@ -172,7 +172,13 @@ def poisson(output_activation: str, z: Array, y: Array) -> tuple[Array, Array]:
     return loss + _times(y, np.log(y)) - y + a, delta + chain_through_output(output_activation, z, np.ones_like(z))
 
 
-LOSSES = {f.__name__: f for f in (squared_error, binary_cross_entropy, cross_entropy, poisson)}
+def absolute_error(output_activation: str, z: Array, y: Array) -> tuple[Array, Array]:
+    """L = |a - y| with dL/da = sign(a - y)."""
+    d = activate(output_activation, z) - y
+    return np.abs(d), chain_through_output(output_activation, z, np.sign(d))
+
+
+LOSSES = {f.__name__: f for f in (squared_error, binary_cross_entropy, cross_entropy, poisson, absolute_error)}
 
 
 def default_loss(output_activation: str) -> str:
@@ -395,6 +401,8 @@ class MLP:
             p = np.clip(y_pred, 1e-15, 1 - 1e-15)
             return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
         with np.errstate(all="ignore"):
+            if self.loss == "absolute_error":
+                return float(np.mean(np.abs(y - y_pred)))
             if self.loss == "poisson":
                 return float(np.mean(_times(y, np.log(y / y_pred)) - y + y_pred))
             return float(-np.mean(row_sum(_times(y, np.log(y_pred)))))

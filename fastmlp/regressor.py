@@ -22,8 +22,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson'}, default 'squared_error'
-        Half the squared error, or half the Poisson deviance of ``exp(z)``, for targets of at least 0.
+    loss : {'squared_error', 'poisson', 'absolute_error'}, default 'squared_error'
+        Half the squared error; half the Poisson deviance of ``exp(z)``, for targets of at least 0; or the absolute
+        error, whose predictions are medians.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
 shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
 beta_1, beta_2, epsilon, n_iter_no_change, max_fun, scoring, clip_norm, weight_decay, rho, warmup, diagnostics, \
@@ -56,7 +57,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson"})],
+        "loss": [StrOptions({"squared_error", "poisson", "absolute_error"})],
     }
     _y_checks: ClassVar[dict[str, Any]] = {"y_numeric": True}
 
@@ -179,7 +180,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         targets: Array = y
         return targets
 
-    def _targets_of(self, y: Any) -> Array:
+    def _targets_of(self, y: Any, known: bool = True) -> Array:
         targets = np.asarray(y, np.float64)
         if targets.size != len(targets) * self.n_outputs_:
             raise ValueError(f"y must have {self.n_outputs_} outputs, got shape {targets.shape}")

@@ -13,7 +13,7 @@ from ._jit import part
 from .activations import activate_backward
 from .elementary import log, softplus
 from .pointwise import pointwise
-from .simd import where
+from .simd import absolute, where
 from .softmax import softmax_backward
 from .sums import row_sums
 
@@ -26,6 +26,12 @@ def squared_error(z, a, y):
     """The usual half: ``1/2 (a - y)**2``, so that the gradient is a - y."""
     d = a - y
     return 0.5 * d * d, d
+
+
+def absolute_error(z, a, y):
+    """``|a - y|``; its slope at a = y is taken to be 0."""
+    d = a - y
+    return absolute(d), where(d > 0.0, 1.0 + 0.0 * d, where(d < 0.0, -1.0 + 0.0 * d, 0.0 * d))
 
 
 def binary_cross_entropy(z, a, y):
@@ -66,6 +72,11 @@ def softmax_squared_error(log_a, a, y):
     return 0.5 * d * d, a * d
 
 
+def softmax_absolute_error(log_a, a, y):
+    d = a - y
+    return absolute(d), where(d > 0.0, a, where(d < 0.0, -a, 0.0 * a))
+
+
 def softmax_cross_entropy(log_a, a, y):
     return where(y > 0.0, -y * log_a, 0.0 * y), -y
 
@@ -83,6 +94,7 @@ class Loss(NamedTuple):
 
 TABLE = (
     Loss("squared_error", squared_error),
+    Loss("absolute_error", absolute_error),
     Loss("binary_cross_entropy", binary_cross_entropy),
     Loss("cross_entropy", cross_entropy),
     Loss("poisson", poisson),
@@ -91,6 +103,7 @@ TABLE = (
     Loss("cross_entropy", exp_cross_entropy, "exp", SCORE),
     Loss("poisson", exp_poisson, "exp", SCORE),
     Loss("squared_error", softmax_squared_error, "softmax", LOG_OUTPUT),
+    Loss("absolute_error", softmax_absolute_error, "softmax", LOG_OUTPUT),
     Loss("cross_entropy", softmax_cross_entropy, "softmax", LOG_OUTPUT),
     Loss("poisson", softmax_poisson, "softmax", LOG_OUTPUT),
     Loss("binary_cross_entropy", None, "softmax", ROW),  # softmax_binary_cross_entropy

@@ -447,6 +447,28 @@ def test_our_own_activations(activation):
     assert ours.score(X, y) > (0.4 if activation == "linear" else 0.95)
 
 
+@pytest.mark.parametrize("task", ["binary", "classes", "number"])
+def test_ready_arrays_are_checked_once_and_quickly(monkeypatch, task):
+    """scikit-learn's checks take half a millisecond: they are for what is not ready, and for what is wrong."""
+    ours, _, y = pair(task)
+    y = np.unique(y, return_inverse=True)[1] if task != "number" else y
+    slow = clone(ours).fit(X.tolist(), y.tolist())
+
+    def no(*_, **__):
+        raise AssertionError("called")
+
+    monkeypatch.setattr(fastmlp.estimators, "validate_data", no)
+    ours.fit(X, y)
+    assert_array_equal(ours.coefs_[0], slow.coefs_[0])
+    quick = ours.predict(X)
+    assert ours.n_features_in_ == FEATURES
+    for wrong in (X.tolist(), np.asfortranarray(X), np.where(X > 2, np.nan, X), X[:, :3]):
+        with pytest.raises(AssertionError, match="called"):
+            ours.predict(wrong)
+    monkeypatch.undo()
+    assert_array_equal(quick, slow.predict(X.tolist()))
+
+
 # --- errors -------------------------------------------------------------------------------------------------------
 
 BAD = [

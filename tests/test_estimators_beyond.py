@@ -187,6 +187,21 @@ def test_gradients_can_be_clipped(solver):
         MLPRegressor(clip_norm=0).fit(X, NUMBER)
 
 
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_the_absolute_error_finds_medians(solver):
+    """With constant inputs the best prediction is the median, wherever the outliers are; to sum or mean is the same."""
+    y = np.random.default_rng(0).standard_cauchy((401, 2))
+    model = MLPRegressor("absolute_error", (2,), "identity", solver=solver, learning_rate="cosine", alpha=0, tol=0)
+    model.set_params(max_iter=400, learning_rate_init=0.02, random_state=0, batch_size=401, n_iter_no_change=np.inf)
+    model.fit(np.ones((401, 1)), y)
+    error = np.abs(y - np.median(y, axis=0)).mean()
+    assert np.abs(y - model.predict(np.ones((401, 1)))).mean() == pytest.approx(error, rel=1e-3)
+    assert model.loss_ == pytest.approx(error, rel=1e-2)
+    theirs = model.to_sklearn()
+    assert theirs.loss == "squared_error"
+    assert_allclose(theirs.predict(np.ones((3, 1))), model.predict(np.ones((3, 1))))
+
+
 # --- validation ---------------------------------------------------------------------------------------------------
 
 VALIDATION = np.random.default_rng(9).normal(size=(30, FEATURES))

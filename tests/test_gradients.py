@@ -89,6 +89,7 @@ COMPLEX_LOSSES = {
     "squared_error": lambda a, y: (a - y) ** 2 / 2,
     "binary_cross_entropy": lambda a, y: -(y * np.log(a) + (1 - y) * np.log(1 - a)),
     "cross_entropy": lambda a, y: -y * np.log(a),
+    "absolute_error": lambda a, y: np.sqrt((a - y) ** 2),
     "poisson": lambda a, y: np.where(y > 0, y * np.log(np.where(y > 0, y, 1) / a), 0) - y + a,
 }
 
