@@ -33,8 +33,8 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
 
     def objective(parameters: Array) -> tuple[float, Array]:
         network.parameters = parameters
-        loss, gradient = trainer.gradient()
-        return (loss + network.penalty()) / weight, gradient
+        loss, penalty, gradient = trainer.gradient()
+        return (loss + penalty) / weight, gradient
 
     start = network.parameters.copy()
     if not math.isfinite(objective(start)[0]):
@@ -57,8 +57,8 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
         raise ValueError(NOT_FINITE)
     network.parameters = result.x
     est.n_iter_ = min(result.nit, est.max_iter)
-    penalty = network.penalty() / weight
-    est.loss_ = float((result.fun - penalty) / est._loss_divisor() + penalty)
+    loss, penalty, _ = trainer.gradient()
+    est.loss_ = (loss / est._loss_divisor() + penalty) / weight
     if result.status != 0:
         hint = f"\nIncrease the number of iterations (max_iter={est.max_iter})." if result.nit >= est.max_iter else ""
         warnings.warn(

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +25,7 @@ Array = NDArray[Any]
 
 _AUTO_BATCH = 200
 _LEAST_ADAPTIVE_RATE = 1e-6
+_SECONDS_UNSEEN = 0.02  # of epochs in one call, so that Ctrl-C loses no more
 
 
 class HeldOut(NamedTuple):
@@ -71,7 +73,7 @@ def fit(
     loop = _Loop(est, network, data, held_out)
     est.n_iter_ = 0
     try:
-        while not (loop.epoch() if watcher is None else _watched(loop, watcher)) and not incremental:
+        while not (loop.epochs(1) if watcher is None else _watched(loop, watcher)) and not incremental:
             if est.n_iter_ < est.max_iter:
                 continue
             if loop.schedule is None:  # a schedule is meant to go to its end
@@ -93,7 +95,7 @@ def fit(
 
 def _watched(loop: "_Loop", watcher: "Watcher") -> bool:
     watcher.begin()
-    converged = loop.epoch()
+    converged = loop.epochs(1 if watcher.root is not None else loop.unseen())
     return watcher.end() or converged
 
 
@@ -162,8 +164,9 @@ class _Loop:
         track = bool(est.diagnostics)
         options = Options(1, size, bool(est.shuffle), False, (), track, shared_penalty=True, clip_norm=clip)
         self.norms: list[list[float]] = []
+        self.seconds = 0.0  # of an epoch
         self.trainer = Trainer(network, data, options, watched=True)
-        self.n, self.weight, self.penalty = n, data.weight, network.penalty()
+        self.n, self.weight = n, data.weight
         network.learning_rate = est.learning_rate_
         given = est.learning_rate
         self.schedule = SCHEDULES.get(given) if isinstance(given, str) else given
@@ -175,22 +178,38 @@ class _Loop:
                 est._best = network.parameters.copy()
         self.judge = None if held_out is None else _Judge(est, network, held_out)
 
-    def epoch(self) -> bool:
-        """Whether training has converged, or cannot go on, after one more epoch."""
-        est, steps = self.est, self.trainer.steps_per_epoch
-        first = est.n_iter_ * steps
+    def unseen(self) -> int:
+        """How many epochs can pass before anything looks at the network, or could end the fit or change the rate."""
+        est = self.est
+        if self.judge is not None or est.verbose or self._rate_moves():
+            return 1
+        soon = max(1, int(_SECONDS_UNSEEN / self.seconds)) if self.seconds else 1
+        patience = min(est.n_iter_no_change - est._no_improvement_count + 1, est.max_iter - est.n_iter_)
+        return int(max(1, min(patience, soon)))
+
+    def _rate_moves(self) -> bool:
+        """Whether the learning rate is another one in each epoch."""
+        return self.schedule is not None or bool(self.est.warmup) or self.est.learning_rate == "invscaling"
+
+    def epochs(self, n: int) -> bool:
+        """Whether training has converged, or cannot go on, after so many more epochs."""
+        steps = self.trainer.steps_per_epoch
+        first = self.est.n_iter_ * steps
+        start = time.perf_counter()
         try:
-            losses, norms = self.trainer.run(first, first + steps, self._rates(first, steps))
+            losses, norms = self.trainer.run(first, first + n * steps, self._rates(first, steps))
         except DivergenceError as error:
             return self._diverged(error)
-        loss = float(losses[0])
-        self.norms.append((norms[0] / steps).tolist())
-        # The penalty belongs to each step, before it. It changes slowly: a straight line from epoch to epoch.
-        before, self.penalty = self.penalty, self.network.penalty()
-        penalty = before + (self.penalty - before) * (steps - 1) / (2 * steps)
+        self.seconds = (time.perf_counter() - start) / n
+        self.norms += (norms / steps).tolist()
+        return any([self._after_epoch(*sums) for sums in losses.tolist()])
+
+    def _after_epoch(self, loss: float, penalty: float) -> bool:
+        """Whether training has converged with an epoch whose batches had these sums of losses and penalties."""
+        est = self.est
         est.n_iter_ += 1
         est.t_ += self.n
-        est.loss_ = (loss / est._loss_divisor() + penalty * steps) / self.weight
+        est.loss_ = (loss / est._loss_divisor() + penalty) / self.weight
         est.loss_curve_.append(est.loss_)
         if est.verbose:
             print(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")

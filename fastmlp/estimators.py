@@ -124,10 +124,6 @@ class EstimatorNetwork(Network):
         if not same:
             self._reset_optimizer()
 
-    def penalty(self) -> float:
-        """``alpha / 2 * sum(W**2)``, which scikit-learn divides by the number of rows."""
-        return self.alpha / 2 * sum(float(np.vdot(W, W)) for W in self.coefs) if self.alpha else 0.0
-
     def probe(self) -> "EstimatorNetwork":
         """A network with the same parameters, in the same place, whose optimiser has no state to be disturbed."""
         other = self.twin()

@@ -106,7 +106,7 @@ def fit(mlp: "MLP", data: Data, held_out: tuple[Array, Array] | None, options: O
         while epoch < options.epochs:
             until = epoch + 1 if watched else options.epochs
             losses, norms = trainer.run(epoch * steps_per_epoch, until * steps_per_epoch)
-            history.loss += (losses / data.weight).tolist()
+            history.loss += (losses[:, 0] / data.weight).tolist()
             if options.track_gradients:
                 history.gradient_norm += (norms / steps_per_epoch).tolist()
             epoch = until
@@ -144,6 +144,7 @@ class Trainer:
         n = mlp._layout.n_parameters
         self.gradient_vector = aligned_empty(n, mlp.dtype)
         self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, mlp.dtype)
+        self.settings = np.append(mlp._settings(), options.clip_norm)
         self.order = data.rows.copy()
         self.choices = np.zeros(training.N_CHOICES, np.int64)
         self.choices[[training.BATCH, training.SHUFFLE, training.TRACK, training.SHARED_PENALTY]] = (
@@ -156,24 +157,24 @@ class Trainer:
         steps = self.steps_per_epoch * (1 if watched else options.epochs)
         self.pace = _threads.Pace(_threads.team_size(mlp.n_threads, guess * steps, guess), guess)
 
-    def gradient(self) -> tuple[float, Array]:
-        """The sum of the losses of a batch of all rows, NaN if it is not finite, and the gradient, if it is tracked.
+    def gradient(self) -> tuple[float, float, Array]:
+        """The sum of the losses of a batch of all rows, NaN if it is not finite; the penalty; the gradient, if tracked.
 
         The network's optimizer must be the one that stands still.
         """
-        losses, norms = np.zeros(1), np.zeros((1, self.mlp._layout.n_layers))
+        losses, norms = np.zeros((1, 2)), np.zeros((1, self.mlp._layout.n_layers))
         size, _ = self.pace.next_call()
         start = time.perf_counter()
         done = self._call(size, 0, 1, losses, norms, np.empty(0))
         self.pace.record(size, 1, time.perf_counter() - start)
-        return (float(losses[0]) if done else math.nan), self.gradient_vector.copy()
+        return (float(losses[0, 0]) if done else math.nan), float(losses[0, 1]), self.gradient_vector.copy()
 
     def run(self, first: int, last: int, rates: Array = np.empty(0)) -> tuple[Array, Array]:  # noqa: B008
-        """Steps `first` to `last`, whole epochs: the sums of losses, (epochs,), and of norms, (epochs, layers).
+        """Steps `first` to `last`, whole epochs: sums of losses and penalties, (epochs, 2), of norms, (epochs, layers).
 
         `rates` are the learning rates of the steps; empty: all are the network's.
         """
-        losses = np.zeros((last - first) // self.steps_per_epoch)
+        losses = np.zeros(((last - first) // self.steps_per_epoch, 2))
         norms = np.zeros((len(losses), self.mlp._layout.n_layers))
         step = first
         while step < last:
@@ -192,12 +193,12 @@ class Trainer:
     def _call(self, size: int, first: int, last: int, losses: Array, norms: Array, rates: Array) -> int:
         """Steps `first` to `last` by `size` threads, or by those that can be started; how many steps were done."""
         mlp, data = self.mlp, self.data
-        settings = np.append(mlp._settings(), self.options.clip_norm)
+        self.settings[:-1] = mlp._settings()
         shared = np.zeros(team.SHARED_SIZE, np.int64)
         arguments: tuple[Any, ...] = (
             np.array([first, last]), *self.x, data.y, data.row_weights, data.rows, self.order, mlp._parameters,
             self.gradient_vector, mlp._slots, self.tables.layers, self.tables.blocks, self.workspace, self.choices,
-            settings, rates, mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
+            self.settings, rates, mlp._updates, self.constants, mlp._shuffling(), losses, norms, shared,
         )  # fmt: skip
 
         def abandon() -> None:

@@ -138,26 +138,22 @@ def update_biases(l, params, grads, slots, layers, optimizer, constants):
 
 
 @part
-def gradient_norms(layers, grads, norms, epoch):
-    """Adds the Euclidean norm of each layer's dW to row `epoch` of `norms`."""
-    for l in range(layers.shape[0]):
-        total = 0.0
-        for i in range(layers[l, W], layers[l, W] + layers[l, FAN_IN] * layers[l, FAN_OUT]):
-            total += grads[i] * grads[i]
-        norms[epoch, l] += math.sqrt(total)
-
-
-@part
-def clip_factor(grads, limit):
-    """What the gradient is multiplied by, so that its Euclidean norm is at most `limit`; summed in float64."""
+def squared_norm(vector, first, last):
+    """Sum of the squares of ``vector[first:last]`` in float64, in four running sums."""
     s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-    for i in range(0, grads.size - 3, 4):
-        a, b, c, d = float(grads[i]), float(grads[i + 1]), float(grads[i + 2]), float(grads[i + 3])
+    for i in range(first, last - 3, 4):
+        a, b, c, d = float(vector[i]), float(vector[i + 1]), float(vector[i + 2]), float(vector[i + 3])
         s0, s1, s2, s3 = s0 + a * a, s1 + b * b, s2 + c * c, s3 + d * d
-    for i in range(grads.size - grads.size % 4, grads.size):
-        s0 += float(grads[i]) * float(grads[i])
-    norm = math.sqrt((s0 + s1) + (s2 + s3))
-    return limit / norm if norm > limit else 1.0
+    for i in range(last - (last - first) % 4, last):
+        s0 += float(vector[i]) * float(vector[i])
+    return (s0 + s1) + (s2 + s3)
+
+
+@inlined
+def squared_weights(l, layers, vector):
+    """The same of a layer's W, or of its dW."""
+    first = layers[l, W]
+    return squared_norm(vector, first, first + layers[l, FAN_IN] * layers[l, FAN_OUT])
 
 
 @inlined
@@ -208,9 +204,9 @@ def train(
         Scratch.
     rng : (4,) int64
         State of the shuffling generator, updated.
-    losses : (epochs,) float64
+    losses : (epochs, 2) float64
         The rows' losses, times their weights, each batch before its update, are added at the epoch's position, counted
-        from the epoch of ``steps[0]``.
+        from the epoch of ``steps[0]``; and beside them, with ``choices[SHARED_PENALTY]``, ``alpha / 2 * sum(W**2)``.
     norms : (epochs, layers) float64
         Likewise the norm of each dW, if ``choices[TRACK]``.
     shared : (team.SHARED_SIZE,) int64
@@ -255,7 +251,11 @@ def train(
             if row_weights.size > 0:
                 weigh(r, r + m, order, start, row_weights, ws, k, top[DELTA], blocks[ROW_LOSS])
             recursion(r, m, params, layers, zero, ws)
+        penalty = 0.0
         if member == 0:
+            if choices[SHARED_PENALTY] and alpha != 0:
+                for l in range(n_layers):
+                    penalty += alpha / 2 * squared_weights(l, layers, params)
             prepare(updates[0] + 1, rates[step - steps[0]] if rates.size > 0 else settings[0], settings, constants)
         if not barrier(shared, size):
             break
@@ -265,7 +265,8 @@ def train(
             break
         failed = 0
         if member == 0:
-            losses[epoch] += loss
+            losses[epoch, 0] += loss
+            losses[epoch, 1] += penalty
             updates[0] += 1
         for l in range(n_layers):
             fan_out = layers[l, FAN_OUT]
@@ -287,7 +288,8 @@ def train(
         if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
             if not barrier(shared, size):
                 break
-            factor, method = grads.dtype.type(clip_factor(grads, limit)), choices[OPTIMIZER]
+            norm, method = math.sqrt(squared_norm(grads, 0, grads.size)), choices[OPTIMIZER]
+            factor = grads.dtype.type(limit / norm if norm > limit else 1.0)
             if not barrier(shared, size):
                 break
             for l in range(n_layers):
@@ -307,7 +309,8 @@ def train(
             break
         done += 1
         if choices[TRACK] and member == 0:
-            gradient_norms(layers, grads, norms, epoch)
+            for l in range(n_layers):
+                norms[epoch, l] += math.sqrt(squared_weights(l, layers, grads))
         index += 1
         if index == steps_per_epoch:
             index, epoch = 0, epoch + 1
