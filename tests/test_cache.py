@@ -176,6 +176,7 @@ def test_an_edit_in_a_callees_file_is_served(warm):
     assert warm.probe() == [6, 1, 0]
 
 
+@pytest.mark.slow
 def test_an_edit_of_an_activation_reaches_the_table(site):
     code = """
         import json
@@ -337,7 +338,7 @@ def test_no_folder_at_all(site):
     assert not site.cache.exists()
 
 
-@pytest.mark.parametrize("edit", ["in a function", "that moves every line"])
+@pytest.mark.parametrize("edit", ["in a function", pytest.param("that moves every line", marks=pytest.mark.slow)])
 def test_ten_edits_leave_no_more_files_than_one(edit, warm):
     change = {
         "in a function": """
@@ -507,6 +508,7 @@ LACKS_AVX2 = not (X86 and all(llvm.get_host_cpu_features().get(name, False) for 
 
 
 @X86_ONLY
+@pytest.mark.slow
 @pytest.mark.skipif(LACKS_AVX2, reason="this CPU cannot run code for haswell")
 def test_parity_where_the_compiler_is_told_haswell():
     assert python(PARITY, NUMBA_CPU_NAME="haswell") == [32, 16]

@@ -87,6 +87,7 @@ ALLOCATIONS = (
 )
 
 
+@pytest.mark.once
 def test_nothing_is_allocated_inside_an_epoch():
     """As many allocations for a call of one epoch as for one of 50, for every row of every table."""
     counts = python(ALLOCATIONS, NUMBA_NRT_STATS="1")
@@ -95,6 +96,7 @@ def test_nothing_is_allocated_inside_an_epoch():
     assert len({tuple(rest) for _, *rest in counts}) == 1, counts
 
 
+@pytest.mark.once
 def test_the_statistics_of_allocations_tell_an_allocation():
     counts = python(
         """

@@ -103,15 +103,16 @@ def test_tolerance_stays_useful():
 # --- every combination --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("crossed", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("output", "loss"), PAIRS)
 @pytest.mark.parametrize("activation", HIDDEN)
-def test_every_combination(network, data, twin, activation, output, loss):
-    # As plain Python a step takes milliseconds: there each combination of the rest takes the next optimiser in turn.
+def test_every_combination(network, data, twin, activation, output, loss, crossed):
+    """All of them if `crossed`; else each combination of the rest takes the next optimiser in turn."""
     taking_turns = cycle(OPTIMIZERS)
     rng = np.random.default_rng(3)
     for weight_init, dtype in product(INITIALIZERS, DTYPES):
         start = gradient = None
-        for optimizer in OPTIMIZERS if JIT else [next(taking_turns)]:
+        for optimizer in OPTIMIZERS if crossed else [next(taking_turns)]:
             options = {"loss": loss, "weight_init": weight_init, "optimizer": optimizer, "dtype": dtype}
             mlp = network([3, 5, 4, 3], activation, output, random_state=rng, **options)
             if start is None:
