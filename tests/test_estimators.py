@@ -16,6 +16,7 @@ from sklearn.metrics import r2_score
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.kernels import JIT
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -42,7 +43,16 @@ METHODS = {
     "adam": {"solver": "adam", "learning_rate_init": 0.01},
     "adam with a large epsilon": {"solver": "adam", "learning_rate_init": 0.01, "epsilon": 0.1, "beta_1": 0.7},
 }
-SMALL = {"hidden_layer_sizes": (7, 4), "activation": "tanh", "random_state": 3, "max_iter": 25, "alpha": 0.5}
+# As plain Python a step takes milliseconds: some are enough there.
+EACH_TASK = pytest.mark.parametrize("task", TASKS if JIT else ["binary", "labels", "counts"])
+EACH_METHOD = pytest.mark.parametrize("method", METHODS if JIT else ["nesterov", "adaptive"])
+SMALL = {
+    "hidden_layer_sizes": (7, 4),
+    "activation": "tanh",
+    "random_state": 3,
+    "max_iter": 25 if JIT else 8,
+    "alpha": 0.5,
+}
 
 
 def pair(task, **parameters):
@@ -62,8 +72,8 @@ def assert_same_weights(ours, expected, rtol=1e-10):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("task", TASKS)
+@EACH_METHOD
+@EACH_TASK
 def test_full_batches_train_as_scikit_learns(task, method, weighted):
     """The same initial weights, gradients, penalty, optimiser, schedule, losses, stopping: an independent oracle."""
     ours, expected, y = pair(task, **METHODS[method])
@@ -91,7 +101,7 @@ def test_batches_in_order_train_as_scikit_learns(task, activation):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("task", TASKS)
+@EACH_TASK
 def test_lbfgs_ends_where_scikit_learns_ends(task, weighted):
     ours, expected, y = pair(task, solver="lbfgs", max_iter=2000, alpha=1.0, tol=1e-5)
     weights = WEIGHTS if weighted else None
@@ -109,7 +119,7 @@ def test_lbfgs_ends_where_scikit_learns_ends(task, weighted):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("task", TASKS)
+@EACH_TASK
 def test_early_stopping_goes_as_scikit_learns(task, weighted):
     """The same rows set aside, scores, end, and best weights."""
     ours, expected, y = pair(
@@ -146,7 +156,7 @@ def test_r2_is_scikit_learns():
 
 @pytest.mark.parametrize("rows", [1, 3, 200])
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
-@pytest.mark.parametrize("task", TASKS)
+@EACH_TASK
 def test_predictions_are_scikit_learns(task, activation, rows):
     _, model, y = pair(task, activation=activation, max_iter=20)
     model.fit(X, y)
@@ -186,7 +196,7 @@ def test_predictions_follow_weights_that_somebody_changes(dtype):
 
 
 @pytest.mark.parametrize("method", ["momentum", "nesterov", "invscaling", "adaptive", "adam", "sgd"])
-@pytest.mark.parametrize("task", TASKS)
+@EACH_TASK
 def test_conversions_go_on_as_if_nothing_had_happened(task, method):
     """Every attribute, and the solver's state: partial_fit goes on to the same weights, there and back."""
     ours, expected, y = pair(task, **METHODS[method])
@@ -243,7 +253,7 @@ def test_conversions_that_cannot_be():
     assert MLPClassifier(activation="sigmoid").to_sklearn().activation == "logistic"
 
 
-@pytest.mark.parametrize("task", TASKS)
+@EACH_TASK
 def test_onnx_by_way_of_scikit_learn(task):
     skl2onnx, onnxruntime = pytest.importorskip("skl2onnx"), pytest.importorskip("onnxruntime")
     if task == "counts":
@@ -281,7 +291,7 @@ def test_copies_train_on_to_the_same_bits(method, copied):
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("method", METHODS)
+@EACH_METHOD
 def test_warm_start_goes_on_to_the_same_bits(method, early_stopping):
     """10 epochs, then 7, then 3, are 20: the solver's state, the order of rows, the split and the last weights stay."""
 
@@ -331,7 +341,7 @@ def test_a_fit_anew_forgets():
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-@pytest.mark.parametrize("task", TASKS)
+@EACH_TASK
 def test_rows_of_weight_zero_are_as_good_as_absent(task, solver):
     """scikit-learn divides by zero where a batch has only such rows."""
     ours, expected, y = pair(task, solver=solver, batch_size=5, shuffle=False)
