@@ -209,40 +209,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         coefs_init: Any = None,
         intercepts_init: Any = None,
     ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.class_weight = class_weight
-        self.scoring = scoring
-        self.clip_norm = clip_norm
-        self.weight_decay = weight_decay
-        self.rho = rho
-        self.warmup = warmup
-        self.diagnostics = diagnostics
-        self.n_threads = n_threads
-        self.dtype = dtype
-        self.coefs_init = coefs_init
-        self.intercepts_init = intercepts_init
+        self._keep(locals())
 
     @available_if(goes_in_batches)
     @_fit_context(prefer_skip_nested_validation=True)

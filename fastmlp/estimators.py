@@ -195,6 +195,10 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         "intercepts_init": [list, tuple, None],
     }
 
+    def _keep(self, arguments: dict[str, Any]) -> None:
+        """The constructor's arguments, unchecked, as attributes of their names: scikit-learn's convention."""
+        self.__dict__.update((name, value) for name, value in arguments.items() if name != "self")
+
     # --- what the two classes define ------------------------------------------------------------------------------
 
     def _encode(self, y: Any, incremental: bool) -> Array:

@@ -99,40 +99,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         coefs_init: Any = None,
         intercepts_init: Any = None,
     ):
-        self.loss = loss
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.scoring = scoring
-        self.clip_norm = clip_norm
-        self.weight_decay = weight_decay
-        self.rho = rho
-        self.warmup = warmup
-        self.diagnostics = diagnostics
-        self.n_threads = n_threads
-        self.dtype = dtype
-        self.coefs_init = coefs_init
-        self.intercepts_init = intercepts_init
+        self._keep(locals())
 
     @available_if(goes_in_batches)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -174,8 +141,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
     def _encode(self, y: Any, incremental: bool) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if self.loss == "poisson" and np.min(y) < 0:
-            raise ValueError(f"y must be at least 0 for loss='poisson', got {np.min(y)}")
+        self._check_counts(y)
         self.n_outputs_ = y.shape[1] if y.ndim == 2 else 1
         targets: Array = y
         return targets
@@ -184,9 +150,12 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         targets = np.asarray(y, np.float64)
         if targets.size != len(targets) * self.n_outputs_:
             raise ValueError(f"y must have {self.n_outputs_} outputs, got shape {targets.shape}")
-        if self.loss == "poisson" and targets.min() < 0:
-            raise ValueError(f"y must be at least 0 for loss='poisson', got {targets.min()}")
+        self._check_counts(targets)
         return targets
+
+    def _check_counts(self, y: Array) -> None:
+        if self.loss == "poisson" and np.min(y) < 0:
+            raise ValueError(f"y must be at least 0 for loss='poisson', got {np.min(y)}")
 
     def _output_and_loss(self) -> tuple[str, str]:
         return ("exp" if self.loss == "poisson" else "identity"), self.loss
