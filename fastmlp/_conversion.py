@@ -8,7 +8,8 @@ import sklearn.neural_network
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from .estimators import BaseMLP, EstimatorNetwork
+    from ._estimator_network import EstimatorNetwork
+    from .estimators import BaseMLP
 
 Array = NDArray[Any]
 

@@ -12,7 +12,8 @@ from ._layout import A, Z
 from .fitting import Data
 
 if TYPE_CHECKING:
-    from .estimators import BaseMLP, EstimatorNetwork
+    from ._estimator_network import EstimatorNetwork
+    from .estimators import BaseMLP
 
 Array = NDArray[Any]
 

@@ -13,7 +13,8 @@ from .fitting import Data, Options, Trainer
 
 if TYPE_CHECKING:
     from ._callbacks import Watcher
-    from .estimators import BaseMLP, EstimatorNetwork
+    from ._estimator_network import EstimatorNetwork
+    from .estimators import BaseMLP
 
 Array = NDArray[Any]
 

@@ -19,7 +19,8 @@ from .schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from ._callbacks import Watcher
-    from .estimators import BaseMLP, EstimatorNetwork
+    from ._estimator_network import EstimatorNetwork
+    from .estimators import BaseMLP
 
 Array = NDArray[Any]
 

@@ -1,8 +1,7 @@
 """What MLPClassifier and MLPRegressor share: checks, the network behind `coefs_`, fit, predictions, conversions."""
 
 import contextlib
-import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -19,10 +18,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from . import _conversion, _lbfgs, _stochastic
 from . import _validation as validation
 from ._callbacks import TakesCallbacks, Watcher
-from ._network import Network
+from ._estimator_network import EstimatorNetwork
+from ._solvers import SOLVERS
 from .fitting import Data
 from .kernels import activations
-from .optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from .schedules import SCHEDULES
 
 Array = NDArray[Any]
@@ -31,129 +30,6 @@ Array = NDArray[Any]
 _OTHER_NAMES = {"identity": "linear", "logistic": "sigmoid"}
 _ACTIVATIONS = {row.name for row in activations.TABLE if row.hidden} | set(_OTHER_NAMES)
 _ROWS_MADE_DENSE = 1024  # of a sparse matrix, at a time
-
-
-class _SklearnMomentum(Momentum):
-    """scikit-learn allows momentum=1, too."""
-
-    def __post_init__(self) -> None:
-        pass
-
-
-class _SklearnNesterov(Nesterov):
-    """scikit-learn allows momentum=1, too."""
-
-    def __post_init__(self) -> None:
-        pass
-
-
-class _SklearnAdam(Adam):
-    """epsilon is added before the bias correction, to ``sqrt(v)``: epsilon hat of Kingma & Ba 2015, section 2."""
-
-    corrected = 2
-
-
-class _SklearnAdamW(AdamW):
-    """The same with weight decay."""
-
-    corrected = 2
-
-
-class _Still(SGD):
-    """Leaves the parameters alone: for who only wants losses and gradients."""
-
-    kernel = "none"
-
-
-def _epsilon(est: Any) -> float:
-    return max(float(est.epsilon), 1e-37)  # float32 has no less
-
-
-def _sgd(est: Any) -> Optimizer:
-    if est.momentum == 0:
-        return SGD()
-    return (_SklearnNesterov if est.nesterovs_momentum else _SklearnMomentum)(float(est.momentum))
-
-
-def _adam(est: Any) -> Adam:
-    return _SklearnAdam(float(est.beta_1), float(est.beta_2), _epsilon(est))
-
-
-def _adamw(est: Any) -> Optimizer:
-    adam = _adam(est)
-    return _SklearnAdamW(adam.beta1, adam.beta2, adam.epsilon, float(est.weight_decay))
-
-
-# The optimiser of each solver; L-BFGS moves the parameters itself.
-SOLVERS: dict[str, Callable[[Any], Optimizer]] = {
-    "adam": _adam,
-    "adamw": _adamw,
-    "sgd": _sgd,
-    "rmsprop": lambda est: RMSprop(float(est.rho), _epsilon(est)),
-    "lbfgs": lambda est: _Still(),
-}
-
-
-class EstimatorNetwork(Network):
-    """The network of an estimator; `coefs` and `intercepts` are views of its parameters."""
-
-    n_threads: int | None = None
-    learning_rate = 1.0
-    alpha = 0.0
-
-    def __init__(
-        self, sizes: list[int], hidden: tuple[str, ...], output: str, loss: str, method: Optimizer, dtype: Any
-    ):
-        super().__init__(sizes, hidden, output, loss, method, np.dtype(dtype), None)
-        self._view()
-
-    def _view(self) -> None:
-        self.coefs: tuple[Array, ...] = tuple(self._weights)
-        self.intercepts: tuple[Array, ...] = tuple(b[0] for b in self._biases)
-
-    def holds(self, coefs: list[Array], intercepts: list[Array]) -> bool:
-        """Whether these are the views."""
-        if len(coefs) != len(self.coefs) or len(intercepts) != len(self.intercepts):
-            return False
-        return all(map(operator.is_, coefs, self.coefs)) and all(map(operator.is_, intercepts, self.intercepts))
-
-    def use(self, method: Optimizer) -> None:
-        """Goes on with this optimiser: with the state of the last one, if it was of the same kind."""
-        same = method.kernel == self._optimizer.kernel
-        self._optimizer, self._settings_of = method, None
-        if not same:
-            self._reset_optimizer()
-
-    def probe(self) -> "EstimatorNetwork":
-        """A network with the same parameters, in the same place, whose optimiser has no state to be disturbed."""
-        other = self.twin()
-        other.use(_Still())
-        other._parameters = self._parameters
-        return other
-
-    def draw_order_from(self, rng: Any) -> None:
-        """Seeds the shuffling, unless it goes on from earlier."""
-        if self._shuffle_state is None:
-            self._rng = rng
-            self._shuffling()
-            self._rng = None
-
-    def twin(self) -> "EstimatorNetwork":
-        """A copy that shares nothing."""
-        copy = EstimatorNetwork.__new__(EstimatorNetwork)
-        copy.__setstate__(
-            {name: v.copy() if isinstance(v, np.ndarray) else v for name, v in self.__getstate__().items()}
-        )
-        return copy
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        del state["coefs"], state["intercepts"]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._view()
 
 
 class BaseMLP(TakesCallbacks, BaseEstimator):

@@ -1,0 +1,75 @@
+"""The network behind an estimator's `coefs_` and `intercepts_`."""
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._network import Network
+from ._solvers import Still
+from .optimizers import Optimizer
+
+Array = NDArray[Any]
+
+
+class EstimatorNetwork(Network):
+    """The network of an estimator; `coefs` and `intercepts` are views of its parameters."""
+
+    n_threads: int | None = None
+    learning_rate = 1.0
+    alpha = 0.0
+
+    def __init__(
+        self, sizes: list[int], hidden: tuple[str, ...], output: str, loss: str, method: Optimizer, dtype: Any
+    ):
+        super().__init__(sizes, hidden, output, loss, method, np.dtype(dtype), None)
+        self._view()
+
+    def _view(self) -> None:
+        self.coefs: tuple[Array, ...] = tuple(self._weights)
+        self.intercepts: tuple[Array, ...] = tuple(b[0] for b in self._biases)
+
+    def holds(self, coefs: list[Array], intercepts: list[Array]) -> bool:
+        """Whether these are the views."""
+        if len(coefs) != len(self.coefs) or len(intercepts) != len(self.intercepts):
+            return False
+        return all(map(operator.is_, coefs, self.coefs)) and all(map(operator.is_, intercepts, self.intercepts))
+
+    def use(self, method: Optimizer) -> None:
+        """Goes on with this optimiser: with the state of the last one, if it was of the same kind."""
+        same = method.kernel == self._optimizer.kernel
+        self._optimizer, self._settings_of = method, None
+        if not same:
+            self._reset_optimizer()
+
+    def probe(self) -> "EstimatorNetwork":
+        """A network with the same parameters, in the same place, whose optimiser has no state to be disturbed."""
+        other = self.twin()
+        other.use(Still())
+        other._parameters = self._parameters
+        return other
+
+    def draw_order_from(self, rng: Any) -> None:
+        """Seeds the shuffling, unless it goes on from earlier."""
+        if self._shuffle_state is None:
+            self._rng = rng
+            self._shuffling()
+            self._rng = None
+
+    def twin(self) -> "EstimatorNetwork":
+        """A copy that shares nothing."""
+        copy = EstimatorNetwork.__new__(EstimatorNetwork)
+        copy.__setstate__(
+            {name: v.copy() if isinstance(v, np.ndarray) else v for name, v in self.__getstate__().items()}
+        )
+        return copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        del state["coefs"], state["intercepts"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._view()
