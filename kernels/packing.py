@@ -38,18 +38,14 @@ def _emit_square(builder, rows, cols, b, ldb, panel, ldp):
     """``panel[j, i] = b[i, j]`` for up to `count` x `count` numbers, through registers."""
     count = simd.lanes_of(b.type.pointee)
 
-    def clamped(i, limit):  # a row beyond the last repeats it
-        last = builder.sub(limit, ir.Constant(_I64, 1))
-        index = ir.Constant(_I64, i)
-        return builder.select(builder.icmp_signed("<", index, last), index, last)
+    def line(start, i, n, pitch):
+        return builder.gep(start, [builder.mul(simd.clamped_row(builder, i, n), pitch)])
 
     mask = simd.tail_mask(builder, cols, count)
-    registers = [
-        simd.load(builder, builder.gep(b, [builder.mul(clamped(i, rows), ldb)]), count, mask) for i in range(count)
-    ]
+    registers = [simd.load(builder, line(b, i, rows, ldb), count, mask) for i in range(count)]
     registers = simd.transpose(builder, registers)
     for i in reversed(range(count)):  # downwards, so that the last of the repeated rows to be stored is the true one
-        simd.store(builder, registers[i], builder.gep(panel, [builder.mul(clamped(i, cols), ldp)]))
+        simd.store(builder, registers[i], line(panel, i, cols, ldp))
 
 
 @intrinsic(prefer_literal=True)

@@ -258,6 +258,12 @@ def store(builder, value, pointer, mask=None):
     builder.call(function, [value, target, ir.Constant(_I32, size), mask])
 
 
+def clamped_row(builder, row, rows):
+    """`row` (a Python int) as an i64, or the last of `rows` if there are fewer: repeating that needs no branch."""
+    index, last = ir.Constant(_I64, row), builder.sub(rows, ir.Constant(_I64, 1))
+    return builder.select(builder.icmp_signed("<", index, last), index, last)
+
+
 def transpose(builder, registers):
     """The columns of the square matrix whose rows are these vectors, as many as each has lanes.
 

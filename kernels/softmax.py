@@ -64,16 +64,14 @@ class _ShortRows(_Row):
         self.mask = simd.tail_mask(builder, k, self.count)
         self.columns = [cgutils.alloca_once(builder, ir.ArrayType(self.vector, self.count)) for _ in spans]
         for i in inputs:
-            rows = [simd.load(builder, self._row(spans[i], lane), self.count, self.mask) for lane in range(self.count)]
-            for j, column in enumerate(simd.transpose(builder, rows)):
+            lanes = [simd.load(builder, self._row(spans[i], lane), self.count, self.mask) for lane in range(self.count)]
+            for j, column in enumerate(simd.transpose(builder, lanes)):
                 builder.store(column, self._column(i, ir.Constant(_I64, j)))
 
     def _row(self, span, lane):
         """Where the row of a lane starts; beyond the last, which is computed several times, that."""
-        last = self.builder.sub(self.rows, ir.Constant(_I64, 1))
-        index = ir.Constant(_I64, lane)
-        index = self.builder.select(self.builder.icmp_signed("<", index, last), index, last)
-        return self.builder.gep(span, [self.builder.mul(index, self.k)])
+        row = simd.clamped_row(self.builder, lane, self.rows)
+        return self.builder.gep(span, [self.builder.mul(row, self.k)])
 
     def _column(self, i, j):
         return self.builder.gep(self.columns[i], [ir.Constant(_I64, 0), j])
