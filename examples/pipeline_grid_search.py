@@ -8,7 +8,6 @@ matplotlib.use("Agg")  # draws files, needs no screen
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
@@ -16,22 +15,24 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from fastmlp import MLPRegressor
 
+AREA, YEAR, DISTRICT = range(3)  # columns
+
 
 def rents(n, rng):
     """Invented flats: the rent grows with the area, at a price that depends on the district and the age."""
-    district = rng.choice(["harbour", "hill", "old town", "suburb"], n)
-    frame = pd.DataFrame({"area": rng.uniform(25, 150, n), "year": rng.integers(1900, 2025, n), "district": district})
-    price = frame.district.map({"harbour": 14, "hill": 17, "old town": 20, "suburb": 11})
-    age = 2025 - frame.year
-    return frame, frame.area * (price - 0.05 * age + 0.0004 * age**2) + rng.normal(0, 30, n)
+    prices = {"harbour": 14, "hill": 17, "old town": 20, "suburb": 11}
+    district, area, year = rng.choice(list(prices), n), rng.uniform(25, 150, n), rng.integers(1900, 2025, n)
+    flats = np.empty((n, 3), object)  # a pandas or polars frame would do as well
+    flats[:, AREA], flats[:, YEAR], flats[:, DISTRICT] = area, year, district
+    age = 2025 - year
+    price = np.array([prices[name] for name in district]) - 0.05 * age + 0.0004 * age**2
+    return flats, area * price + rng.normal(0, 30, n)
 
 
 def main():
     X, y = rents(1500, np.random.default_rng(0))
     X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
-    columns = ColumnTransformer(
-        [("numbers", StandardScaler(), ["area", "year"]), ("names", OneHotEncoder(), ["district"])]
-    )
+    columns = ColumnTransformer([("numbers", StandardScaler(), [AREA, YEAR]), ("names", OneHotEncoder(), [DISTRICT])])
     network = MLPRegressor(activation="silu", learning_rate="cosine", learning_rate_init=0.02, random_state=0, tol=0)
     network.set_params(max_iter=60, n_iter_no_change=np.inf, batch_size=64)
     grid = {"mlpregressor__hidden_layer_sizes": [(8,), (32,), (32, 32)], "mlpregressor__alpha": [1e-4, 1.0]}
