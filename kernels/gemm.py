@@ -10,8 +10,10 @@ The micro-kernel keeps MR rows x NV registers of C in accumulators. Each step of
 broadcasts MR numbers of one column of A, and issues MR * NV multiply-adds. Every element of C is one chain of
 multiply-adds over k in order, wherever its tile lies: results do not depend on how rows or columns are divided.
 
-Where B is large, a panel of it, up to KC rows of NV registers, is packed at a time (packing.py) for all rows of A to
-pass by. A that is stored transposed is packed, too: in strips of MR columns, one for each row of tiles.
+The first tile of a panel of B, up to KC rows of NV registers, reads it in place and packs it on its way, for the rows
+of tiles below to read: there it lies in one piece, in whole registers. (B that is stored transposed is packed before:
+packing.py.) Where B is large, A that is stored transposed is packed, too: in strips of MR columns, one for each row of
+tiles.
 
 Names are the literature's (Goto & van de Geijn 2008, BLIS): MR the rows of a tile, KC the depth of a panel.
 """
@@ -30,25 +32,33 @@ from .packing import pack_strips, pack_transposed
 # mask, and SSE2, which has no fused multiply-add, one for the product. Larger tiles spill to the stack.
 MR, NV = (8, 3) if simd.REGISTERS == 32 else (5, 2) if simd.REGISTER_BYTES == 32 else (4, 2)
 KC_BYTES = 2048  # of a row of A: KC is 512 numbers of float32, 256 of float64
-# Packing pays where a panel serves this many rows, and B outgrows what stays in the first cache by itself.
+# Packing A pays from so many rows, and where B outgrows what stays in the first cache by itself.
 _PACK_ROWS, _PACK_SIZE = 48, 4096
-_AHEAD = 10  # rows of B that are asked for before they are packed: as many as the third cache needs time for
+# Where a tile finds B: in place, all of it; in place, and it leaves in the panel what it has seen; or in the panel.
+_IN_PLACE, _PACKING, _PANEL = range(3)
+# Rows of B that are asked for before they are read: as many as the third cache, or the second, needs time for.
+_AHEAD = {_PACKING: 10, _PANEL: 4}
+_SINGLE_ROW = 8, 4, 2, 1  # registers of columns at a time where C is a single row
 # Between strips of A, lest their rows share one place of the first cache; numbers.
 _STRIP_GAP = 16
 # Bytes: a panel of B, and what is packed of A, which is to stay in the second cache: 64 rows, or more where k < KC.
 _B_PANEL, _A_PANEL = KC_BYTES // 4 * NV * simd.REGISTER_BYTES, 64 * (KC_BYTES + 8 * _STRIP_GAP)
 
 
-def _emit_tile(builder, mr, nv, packs, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc, panel):
+def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc, panel):
     """The micro-kernel for up to `mr` rows and exactly `nv` registers of columns, the last of them masked.
 
-    If it `packs`, it leaves the rows of B that it has seen in `panel`, NV registers each.
+    Rows of the panel are NV registers apart, and whole: what is beyond the last column is of no account.
     """
     i64 = ir.IntType(64)
     count = simd.lanes_of(b.type.pointee)
     vector = ir.VectorType(b.type.pointee, count)
     mask = simd.tail_mask(builder, builder.sub(cols, ir.Constant(i64, (nv - 1) * count)), count)
-    columns = [(ir.Constant(i64, v * count), mask if v == nv - 1 else None) for v in range(nv)]
+    columns = [ir.Constant(i64, v * count) for v in range(nv)]
+    edges = [None] * (nv - 1) + [mask]
+    pitch = ir.Constant(i64, NV * count)
+    if source == _PANEL:
+        b, ldb = panel, pitch
 
     def rows_of(first, stride):
         # Rows beyond the last repeat it: they compute and store the same numbers again.
@@ -58,46 +68,66 @@ def _emit_tile(builder, mr, nv, packs, rows, cols, k, a, sai, sak, b, ldb, s, ld
             pointers.append(builder.gep(pointers[-1], [builder.select(there, stride, ir.Constant(i64, 0))]))
         return pointers
 
-    def load(row):
-        return [simd.load(builder, builder.gep(row, [column]), count, mask) for column, mask in columns]
+    def load(row, masks):
+        pairs = zip(columns, masks, strict=True)
+        return [simd.load(builder, builder.gep(row, [column]), count, mask) for column, mask in pairs]
 
-    a_rows, c_rows = rows_of(a, sai), rows_of(c, ldc)
-    accumulators = [[cgutils.alloca_once_value(builder, start) for start in load(row)] for row in rows_of(s, lds)]
+    a_rows, c_rows, starts = rows_of(a, sai), rows_of(c, ldc), [load(row, edges) for row in rows_of(s, lds)]
+    accumulators = [[cgutils.alloca_once_value(builder, start) for start in row] for row in starts]
     fma = cgutils.get_or_insert_function(
         builder.module,
         ir.FunctionType(vector, [vector] * 3),
         f"llvm.fmuladd.v{count}f{64 if isinstance(vector.element, ir.DoubleType) else 32}",
     )
-    b_row, step = cgutils.alloca_once_value(builder, b), cgutils.alloca_once_value(builder, ir.Constant(i64, 0))
-    packed = cgutils.alloca_once_value(builder, panel)
+    b_row, packed = cgutils.alloca_once_value(builder, b), cgutils.alloca_once_value(builder, panel)
+    step = cgutils.alloca_once_value(builder, ir.Constant(i64, 0))
     with cgutils.for_range(builder, k):
-        registers, position = load(builder.load(b_row)), builder.load(step)
+        row = builder.load(b_row)
+        registers = load(row, [None] * nv if source == _PANEL else edges)
+        # From here on LLVM knows nothing of it, or it would keep and count on a pointer for each row of A.
+        position = builder.asm(ir.FunctionType(i64, [i64]), "", "=r,0", [builder.load(step)], False)
         for a_row, sums in zip(a_rows, accumulators, strict=True):
             broadcast = simd.splat(builder, builder.load(builder.gep(a_row, [position])), count)
             for register, total in zip(registers, sums, strict=True):
                 builder.store(builder.call(fma, [broadcast, register, builder.load(total)]), total)
-        if packs:
-            ahead = builder.gep(builder.load(b_row), [builder.mul(ldb, ir.Constant(i64, _AHEAD))])
-            for column, _ in columns:
+        if source != _IN_PLACE:
+            ahead = builder.gep(row, [builder.mul(ldb, ir.Constant(i64, _AHEAD[source]))])
+            for column in columns:
                 simd.prefetch(builder, builder.gep(ahead, [column]))
-            for (column, _), register in zip(columns, registers, strict=True):
+        if source == _PACKING:
+            for column, register in zip(columns, registers, strict=True):
                 simd.store(builder, register, builder.gep(builder.load(packed), [column]))
-            builder.store(builder.gep(builder.load(packed), [ir.Constant(i64, NV * count)]), packed)
-        builder.store(builder.gep(builder.load(b_row), [ldb]), b_row)
+            builder.store(builder.gep(builder.load(packed), [pitch]), packed)
+        builder.store(builder.gep(row, [ldb]), b_row)
         builder.store(builder.add(position, sak), step)
     for c_row, sums in zip(c_rows, accumulators, strict=True):
-        for (column, mask), total in zip(columns, sums, strict=True):
+        for column, mask, total in zip(columns, edges, sums, strict=True):
             simd.store(builder, builder.load(total), builder.gep(c_row, [column]), mask)
 
 
 @intrinsic(prefer_literal=True)
-def _tile(typing_context, mr, nv, packs, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc, panel):
+def _tile(typing_context, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc, panel):
+    """The micro-kernel for 1 or MR rows, a literal; nv and source are looked at where it runs."""
+    if mr.literal_value == 1:
+        kernels = [(registers, _IN_PLACE) for registers in _SINGLE_ROW]
+    else:
+        kernels = [(registers + 1, place) for registers in range(NV) for place in (_IN_PLACE, _PACKING, _PANEL)]
+
     def generate(context, builder, signature, arguments):
-        _emit_tile(builder, mr.literal_value, nv.literal_value, packs.literal_value, *arguments[3:])
+        _, nv, source, *operands = arguments
+        done = builder.append_basic_block("tile.done")
+        switch = builder.switch(builder.add(builder.shl(nv, nv.type(2)), source), done)
+        for registers, place in kernels:
+            block = builder.append_basic_block(f"tile.{registers}.{place}")
+            switch.add_case(nv.type(registers << 2 | place), block)
+            builder.position_at_end(block)
+            _emit_tile(builder, mr.literal_value, registers, place, *operands)
+            builder.branch(done)
+        builder.position_at_end(done)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(mr, nv, packs, i, i, i, a, i, i, b, i, s, i, c, i, panel), generate
+    return types.void(mr, i, i, i, i, i, a, i, i, b, i, s, i, c, i, panel), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -118,45 +148,19 @@ def _single_row(n, k, lanes, a, sak, b, ldb, s, c):
     """``c = s + a @ B`` for one row: there is nothing to share a panel with, so B passes by once in long strips."""
     j = 0
     while j < n:
-        left, bj, sj, cj = n - j, simd.advance(b, j), simd.advance(s, j), simd.advance(c, j)
-        if left > 7 * lanes:
-            _tile(1, 8, 0, 1, min(left, 8 * lanes), k, a, 0, sak, bj, ldb, sj, 0, cj, 0, c)
-            j += 8 * lanes
-        elif left > 3 * lanes:
-            _tile(1, 4, 0, 1, min(left, 4 * lanes), k, a, 0, sak, bj, ldb, sj, 0, cj, 0, c)
-            j += 4 * lanes
-        elif left > lanes:
-            _tile(1, 2, 0, 1, min(left, 2 * lanes), k, a, 0, sak, bj, ldb, sj, 0, cj, 0, c)
-            j += 2 * lanes
-        else:
-            _tile(1, 1, 0, 1, left, k, a, 0, sak, bj, ldb, sj, 0, cj, 0, c)
-            j += lanes
+        left, bj, sj, cj = (n - j + lanes - 1) // lanes, simd.advance(b, j), simd.advance(s, j), simd.advance(c, j)
+        nv = 8 if left > 7 else 4 if left > 3 else 2 if left > 1 else 1
+        _tile(1, nv, _IN_PLACE, 1, min(n - j, nv * lanes), k, a, 0, sak, bj, ldb, sj, 0, cj, 0, c)
+        j += nv * lanes
 
 
 @inlined
-def _tiles(packs, m, cols, nv, k, a, next_a, sai, sak, b, ldb, s, lds, c, ldc, panel, pitch):
-    """``C = S + A @ B`` for `nv` registers of columns: tile under tile, A's rows for one `next_a` after another's.
-
-    If it `packs`, the first tile does so on its way, and the others read the panel.
-    """
+def _tiles(source, m, cols, nv, k, a, next_a, sai, sak, b, ldb, s, lds, c, ldc, panel):
+    """``C = S + A @ B`` for `nv` registers of columns: tile under tile, A's rows for one `next_a` after another's."""
     for i in range(0, m, MR):
-        rows = min(MR, m - i)
-        si, ci = simd.advance(s, i * lds), simd.advance(c, i * ldc)
-        if packs:
-            if nv == NV:
-                _tile(MR, NV, 1, rows, cols, k, a, sai, sak, b, ldb, si, lds, ci, ldc, panel)
-            elif nv == 2:
-                _tile(MR, 2, 1, rows, cols, k, a, sai, sak, b, ldb, si, lds, ci, ldc, panel)
-            else:
-                _tile(MR, 1, 1, rows, cols, k, a, sai, sak, b, ldb, si, lds, ci, ldc, panel)
-            packs, b, ldb = False, panel, pitch
-        elif nv == NV:
-            _tile(MR, NV, 0, rows, cols, k, a, sai, sak, b, ldb, si, lds, ci, ldc, panel)
-        elif nv == 2:
-            _tile(MR, 2, 0, rows, cols, k, a, sai, sak, b, ldb, si, lds, ci, ldc, panel)
-        else:
-            _tile(MR, 1, 0, rows, cols, k, a, sai, sak, b, ldb, si, lds, ci, ldc, panel)
-        a = simd.advance(a, next_a)
+        rows, si, ci = min(MR, m - i), simd.advance(s, i * lds), simd.advance(c, i * ldc)
+        _tile(MR, nv, source, rows, cols, k, a, sai, sak, b, ldb, si, lds, ci, ldc, panel)
+        source, a = _PANEL, simd.advance(a, next_a)
 
 
 def _gemm_plain(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
@@ -182,8 +186,9 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
     if m == 1 and sbj == 1:
         _single_row(n, k, lanes, a, sak, b, sbk, s, c)
         return
-    packs_b = sbj != 1 or (m >= _PACK_ROWS and k * n > _PACK_SIZE)
-    packs_a = packs_b and sai == 1 and sak != 1  # a row of A is spread over all rows of x
+    source = _PANEL if sbj != 1 else _PACKING if m > MR else _IN_PLACE
+    # a row of A is spread over all rows of x
+    packs_a = sai == 1 and sak != 1 and m >= _PACK_ROWS and k * n > _PACK_SIZE
     a_panel, b_panel = _panel(c, _A_PANEL), _panel(c, _B_PANEL)
     depth = min(k, KC_BYTES * lanes // simd.REGISTER_BYTES)
     together = m
@@ -206,13 +211,12 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
                 left = (n - j + lanes - 1) // lanes
                 nv = (NV + 1) // 2 if left == NV + 1 else min(NV, left)  # two equal panels, not a wide and a narrow one
                 cols = min(nv * lanes, n - j)
-                block_b, ldb, packs = simd.advance(b, p * sbk + j * sbj), sbk, packs_b
+                block_b = simd.advance(b, p * sbk + j * sbj)
                 if sbj != 1:
                     pack_transposed(kc, cols, block_b, sbj, b_panel, NV * lanes)
-                    block_b, ldb, packs = b_panel, NV * lanes, False
                 _tiles(
-                    packs, rows, cols, nv, kc, block_a, next_a, row_stride, col_stride, block_b, ldb,
-                    simd.advance(start, j), pitch, simd.advance(c, i * ldc + j), ldc, b_panel, NV * lanes,
+                    source, rows, cols, nv, kc, block_a, next_a, row_stride, col_stride, block_b, sbk,
+                    simd.advance(start, j), pitch, simd.advance(c, i * ldc + j), ldc, b_panel,
                 )  # fmt: skip
                 j += cols
             start, pitch = simd.advance(c, i * ldc), ldc  # further blocks of k add to what the first ones left
