@@ -213,6 +213,7 @@ COMPILATIONS = (
 )
 
 
+@pytest.mark.once
 def test_one_compilation_serves_every_network_of_a_dtype():
     """Other widths, depths, batches, functions, optimisers, threads, memory orders: nothing compiles again."""
     counts = python(COMPILATIONS)

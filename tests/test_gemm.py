@@ -427,12 +427,14 @@ def python(code, *arguments, **environment):
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="mprotect and its signal are those of Linux")
 
 
+@pytest.mark.once
 @linux_only
 def test_nothing_outside_the_operands_is_read_or_written():
     result = python(GUARDED)
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.once
 @linux_only
 @pytest.mark.parametrize("end", ["start", "end"])
 def test_the_guard_pages_stop_a_read_beyond_them(end):
@@ -477,6 +479,7 @@ def vectors_on_the_stack(loop, assembly):
     return [line for line in loop if re.search(r"%[xyz]mm", line) and re.search(rf"\(({frame})[,)]", line)]
 
 
+@pytest.mark.once
 @pytest.mark.skipif(platform.machine().lower() not in {"x86_64", "amd64"}, reason="reads x86-64 assembly")
 @pytest.mark.parametrize(
     ("cpu", "dtype"), [("host", "float32"), ("host", "float64"), ("haswell", "float32"), ("skylake-avx512", "float32")]
@@ -500,6 +503,8 @@ def test_tiles_stay_in_registers(cpu, dtype):
         assert counts[-1] == sum(bool(any_multiply_add.match(line)) for line in loop), "a register that is not full"
         if counts[-1] > 0:
             assert vectors_on_the_stack(loop, machine["assembly"]) == []
+            moved = [line for line in loop if re.match(r"(add|sub|inc|dec|lea)[ql]\s", line)]
+            assert len(moved) <= 4, "more than a row of B, one of the panel, an index and a count: a pointer for each row"
         strips.append(counts[-1] >= 8 * sum(line.startswith("vbroadcast") for line in loop) > 0)
     assert max(counts, default=0) >= machine["tile"], "no loop holds a whole tile's multiply-adds"
     assert any(strips), "no loop multiplies one number of a single row by eight registers of B"

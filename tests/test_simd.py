@@ -223,12 +223,14 @@ def run(code, **environment):
     return result.stdout
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("how", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT"])
 def test_bounds_are_checked_on_request(how):
     """No span outside its array is accepted, and none inside is refused."""
     assert run(BOUNDS, **{how: "1"}) == ""
 
 
+@pytest.mark.once
 def test_bounds_are_not_checked_unasked():
     assert "-3 8 True" in run(BOUNDS, NUMBA_BOUNDSCHECK="0")
 

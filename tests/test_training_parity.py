@@ -112,8 +112,8 @@ def test_layers_larger_than_a_block(network, data, twin, sizes, dtype):
     mlp = network(sizes, "tanh", "linear", optimizer="momentum", dtype=dtype, alpha=0.01)
     X, y = data(mlp, 600)
     expected = twin(mlp, shuffle=True)
-    losses = expected.fit(X, y, epochs=4, batch_size=270)
-    history = mlp.fit(X, y, epochs=4, batch_size=270)
+    losses = expected.fit(X, y, epochs=2, batch_size=270)
+    history = mlp.fit(X, y, epochs=2, batch_size=270)
     assert_within(mlp.parameters, expected.parameters, LIMITS[dtype], "parameters")
     assert_within(history.loss, losses, LIMITS[dtype], "loss")
 
@@ -169,7 +169,7 @@ def assert_same_state(a, b):
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", LIMITS)
-def test_ten_epochs_and_ten_more_are_twenty(network, data, monkeypatch, dtype, optimizer, shuffle):
+def test_three_epochs_and_three_more_are_six(network, data, monkeypatch, dtype, optimizer, shuffle):
     def train(*parts, **options):
         mlp = network([3, 6, 4, 2], "mish", optimizer=optimizer, dtype=dtype, alpha=0.01)
         X, y = data(mlp, ROWS)
@@ -178,14 +178,14 @@ def test_ten_epochs_and_ten_more_are_twenty(network, data, monkeypatch, dtype, o
             losses += mlp.fit(X, y, epochs=epochs, batch_size=4, shuffle=shuffle, **options).loss
         return {**state_of(mlp), "loss": losses}
 
-    whole = train(20)
-    assert len(whole["loss"]) == 20
-    assert_same_state(train(10, 10), whole)
-    assert_same_state(train(1, 2, 17, track_gradients=True), whole)
-    assert_same_state(train(20, callbacks=[lambda *_: None]), whole)  # back in Python after every epoch
+    whole = train(6)
+    assert len(whole["loss"]) == 6
+    assert_same_state(train(3, 3), whole)
+    assert_same_state(train(1, 2, 3, track_gradients=True), whole)
+    assert_same_state(train(6, callbacks=[lambda *_: None]), whole)  # back in Python after every epoch
     for limit in ("_SECONDS_PER_CALL", "_SECONDS_PER_TRIAL"):
         monkeypatch.setattr(_threads, limit, 0)  # and after every step
-    assert_same_state(train(20), whole)
+    assert_same_state(train(6), whole)
 
 
 @pytest.mark.skipif(not JIT, reason="plain Python trains on one thread")
