@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import pytest
 import scipy.stats
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from fastmlp.kernels import training
 
@@ -222,6 +222,34 @@ def test_one_compilation_serves_every_network_of_a_dtype():
     assert counts["again"] == counts["first"]
     assert counts["compilations"] == 0
     assert counts["both"] == dict.fromkeys(names, 2)
+
+
+# --- without the compiler ------------------------------------------------------------------------------------------
+
+TRAININGS = (
+    NETWORKS
+    + """
+    parameters = []
+    for mlp in itertools.islice(networks(np.float32), 0, None, 3):
+        X, y = data(mlp, 21)
+        mlp.learning_rate = 0.02
+        before = mlp.parameters.tolist()
+        mlp.fit(X, y, epochs=3, batch_size=8)
+        parameters.append([before, mlp.parameters.tolist(), mlp.predict(X).tolist()])
+    print(json.dumps(parameters))
+"""
+)
+
+
+def test_the_compiler_changes_no_training():
+    """Beyond the last bits: with it, and without it, in processes of their own."""
+    compiled, plain = python(TRAININGS), python(TRAININGS, NUMBA_DISABLE_JIT="1")
+    assert len(compiled) == len(plain) >= 6
+    for (before, *results), (same, *expected) in zip(compiled, plain, strict=True):
+        assert before == same
+        assert np.abs(np.subtract(results[0], before)).max() > 1e-3
+        for result, wanted in zip(results, expected, strict=True):
+            assert_allclose(result, wanted, rtol=1e-4, atol=1e-6)
 
 
 # --- shuffling -----------------------------------------------------------------------------------------------------

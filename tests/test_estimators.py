@@ -520,7 +520,7 @@ def test_what_scikit_learn_rejects_ours_rejects(name, parameters, arguments):
     arguments = {"X": X, "y": np.arange(N) % 2} | arguments
     with pytest.raises((ValueError, TypeError)) as expected:
         getattr(theirs, name)(**parameters).fit(**arguments)
-    ours = getattr(fastmlp, name)((3,), max_iter=2) if name == "MLPClassifier" else MLPRegressor("squared_error", (3,), max_iter=2)
+    ours = getattr(fastmlp, name)(hidden_layer_sizes=(3,), max_iter=2)
     ours.fit(X, np.arange(N) % 2)
     before, state = ours.predict(X), dict(vars(ours))
     ours.set_params(**parameters)

@@ -504,7 +504,7 @@ def test_tiles_stay_in_registers(cpu, dtype):
         if counts[-1] > 0:
             assert vectors_on_the_stack(loop, machine["assembly"]) == []
             moved = [line for line in loop if re.match(r"(add|sub|inc|dec|lea)[ql]\s", line)]
-            assert len(moved) <= 4, "more than a row of B, one of the panel, an index and a count: a pointer for each row"
+            assert len(moved) <= 4, "more than a row of B, one of the panel, an index and a count"
         strips.append(counts[-1] >= 8 * sum(line.startswith("vbroadcast") for line in loop) > 0)
     assert max(counts, default=0) >= machine["tile"], "no loop holds a whole tile's multiply-adds"
     assert any(strips), "no loop multiplies one number of a single row by eight registers of B"
