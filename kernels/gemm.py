@@ -7,8 +7,9 @@ All three products of a dense layer are ``C = S + A @ B``, with C's rows contigu
     recursion  dx = 0 + delta @ W.T     A = delta    (strides fan_out, 1)   B = W.T    (1, fan_out)
 
 The micro-kernel keeps MR rows x NV registers of C in accumulators. Each step of k loads NV registers of one row of B,
-broadcasts MR numbers of one column of A, and issues MR * NV multiply-adds. Every element of C is one chain of
-multiply-adds over k in order, wherever its tile lies: results do not depend on how rows or columns are divided.
+broadcasts MR numbers of one column of A, and issues MR * NV multiply-adds. Every element of C is made of the same chains
+of multiply-adds over k, wherever its tile lies: results do not depend on how rows or columns are divided. A chain has KC
+terms; the sums of the chains are added up, which loses far fewer digits than a single long chain.
 
 The first tile of a panel of B, up to KC rows of NV registers, reads it in place and packs it on its way, for the rows
 of tiles below to read: there it lies in one piece, in whole registers. (B that is stored transposed is packed before:
@@ -48,7 +49,8 @@ _B_PANEL, _A_PANEL = KC_BYTES // 4 * NV * simd.REGISTER_BYTES, 64 * (KC_BYTES + 
 def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc, panel):
     """The micro-kernel for up to `mr` rows and exactly `nv` registers of columns, the last of them masked.
 
-    Rows of the panel are NV registers apart, and whole: what is beyond the last column is of no account.
+    S that is C itself is added at the end. Rows of the panel are NV registers apart, and whole: what is beyond the last
+    column is of no account.
     """
     i64 = ir.IntType(64)
     count = simd.lanes_of(b.type.pointee)
@@ -72,8 +74,14 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
         pairs = zip(columns, masks, strict=True)
         return [simd.load(builder, builder.gep(row, [column]), count, mask) for column, mask in pairs]
 
-    a_rows, c_rows, starts = rows_of(a, sai), rows_of(c, ldc), [load(row, edges) for row in rows_of(s, lds)]
-    accumulators = [[cgutils.alloca_once_value(builder, start) for start in row] for row in starts]
+    a_rows, c_rows = rows_of(a, sai), rows_of(c, ldc)
+    zero = ir.Constant(vector, [0.0] * count)
+    accumulators = [[cgutils.alloca_once_value(builder, zero) for _ in columns] for _ in range(mr)]
+    adds = builder.icmp_unsigned("==", builder.ptrtoint(s, i64), builder.ptrtoint(c, i64))
+    with builder.if_then(builder.not_(adds)):
+        for row, sums in zip(rows_of(s, lds), accumulators, strict=True):
+            for start, total in zip(load(row, edges), sums, strict=True):
+                builder.store(start, total)
     fma = cgutils.get_or_insert_function(
         builder.module,
         ir.FunctionType(vector, [vector] * 3),
@@ -100,6 +108,10 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
             builder.store(builder.gep(builder.load(packed), [pitch]), packed)
         builder.store(builder.gep(row, [ldb]), b_row)
         builder.store(builder.add(position, sak), step)
+    with builder.if_then(adds):
+        for row, sums in zip(c_rows, accumulators, strict=True):
+            for before, total in zip(load(row, edges), sums, strict=True):
+                builder.store(builder.fadd(before, builder.load(total)), total)
     for c_row, sums in zip(c_rows, accumulators, strict=True):
         for column, mask, total in zip(columns, edges, sums, strict=True):
             simd.store(builder, builder.load(total), builder.gep(c_row, [column]), mask)
@@ -144,14 +156,19 @@ def _panel(typing_context, like, size):
 
 
 @inlined
-def _single_row(n, k, lanes, a, sak, b, ldb, s, c):
+def _single_row(n, k, depth, lanes, a, sak, b, ldb, s, c):
     """``c = s + a @ B`` for one row: there is nothing to share a panel with, so B passes by once in long strips."""
-    j = 0
-    while j < n:
-        left, bj, sj, cj = (n - j + lanes - 1) // lanes, simd.advance(b, j), simd.advance(s, j), simd.advance(c, j)
-        nv = 8 if left > 7 else 4 if left > 3 else 2 if left > 1 else 1
-        _tile(1, nv, _IN_PLACE, 1, min(n - j, nv * lanes), k, a, 0, sak, bj, ldb, sj, 0, cj, 0, c)
-        j += nv * lanes
+    p = 0
+    while p < k or p == 0:
+        kc, ap, bp = min(depth, k - p), simd.advance(a, p * sak), simd.advance(b, p * ldb)
+        j = 0
+        while j < n:
+            left, bj, sj, cj = (n - j + lanes - 1) // lanes, simd.advance(bp, j), simd.advance(s, j), simd.advance(c, j)
+            nv = 8 if left > 7 else 4 if left > 3 else 2 if left > 1 else 1
+            _tile(1, nv, _IN_PLACE, 1, min(n - j, nv * lanes), kc, ap, 0, sak, bj, ldb, sj, 0, cj, 0, c)
+            j += nv * lanes
+        s = c
+        p += depth
 
 
 @inlined
@@ -183,14 +200,14 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
     A or B.
     """
     lanes = simd.lanes(c)
+    depth = min(max(k, 1), KC_BYTES * lanes // simd.REGISTER_BYTES)
     if m == 1 and sbj == 1:
-        _single_row(n, k, lanes, a, sak, b, sbk, s, c)
+        _single_row(n, k, depth, lanes, a, sak, b, sbk, s, c)
         return
     source = _PANEL if sbj != 1 else _PACKING if m > MR else _IN_PLACE
     # a row of A is spread over all rows of x
     packs_a = sai == 1 and sak != 1 and m >= _PACK_ROWS and k * n > _PACK_SIZE
     a_panel, b_panel = _panel(c, _A_PANEL), _panel(c, _B_PANEL)
-    depth = min(k, KC_BYTES * lanes // simd.REGISTER_BYTES)
     together = m
     if packs_a:
         together = _A_PANEL * lanes // (simd.REGISTER_BYTES * (MR * depth + _STRIP_GAP)) * MR
@@ -219,8 +236,8 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
                     simd.advance(start, j), pitch, simd.advance(c, i * ldc + j), ldc, b_panel,
                 )  # fmt: skip
                 j += cols
-            start, pitch = simd.advance(c, i * ldc), ldc  # further blocks of k add to what the first ones left
-            p += max(kc, 1)
+            start, pitch = simd.advance(c, i * ldc), ldc  # further blocks of k are added to the first one
+            p += depth
         i += together
 
 
