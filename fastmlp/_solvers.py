@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from .optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
+from .optimizers import SGD, Adam, Momentum, Nesterov, Optimizer, RMSprop
 
 
 class _SklearnMomentum(Momentum):
@@ -26,12 +26,6 @@ class _SklearnAdam(Adam):
     corrected = 2
 
 
-class _SklearnAdamW(AdamW):
-    """The same with weight decay."""
-
-    corrected = 2
-
-
 class Still(SGD):
     """Leaves the parameters alone: for who only wants losses and gradients."""
 
@@ -42,26 +36,36 @@ def _epsilon(est: Any) -> float:
     return max(float(est.epsilon), 1e-37)  # float32 has no less
 
 
+def _decay(est: Any) -> float:
+    if est.weight_decay is None:
+        return 0.01 if est.solver == "adamw" else 0.0
+    return float(est.weight_decay)
+
+
 def _sgd(est: Any) -> Optimizer:
     if est.momentum == 0:
-        return SGD()
-    return (_SklearnNesterov if est.nesterovs_momentum else _SklearnMomentum)(float(est.momentum))
+        return SGD(_decay(est))
+    return (_SklearnNesterov if est.nesterovs_momentum else _SklearnMomentum)(float(est.momentum), _decay(est))
 
 
-def _adam(est: Any) -> Adam:
-    return _SklearnAdam(float(est.beta_1), float(est.beta_2), _epsilon(est))
+def _adam(est: Any) -> Optimizer:
+    return _SklearnAdam(float(est.beta_1), float(est.beta_2), _epsilon(est), _decay(est))
 
 
-def _adamw(est: Any) -> Optimizer:
-    adam = _adam(est)
-    return _SklearnAdamW(adam.beta1, adam.beta2, adam.epsilon, float(est.weight_decay))
+def _lbfgs(est: Any) -> Optimizer:
+    if est.weight_decay:
+        raise ValueError(
+            f"weight_decay={est.weight_decay} goes with the learning rate of a step, which lbfgs has not: alpha is"
+            " for every solver"
+        )
+    return Still()
 
 
 # The optimiser of each solver; L-BFGS moves the parameters itself.
 SOLVERS: dict[str, Callable[[Any], Optimizer]] = {
     "adam": _adam,
-    "adamw": _adamw,
+    "adamw": _adam,
     "sgd": _sgd,
-    "rmsprop": lambda est: RMSprop(float(est.rho), _epsilon(est)),
-    "lbfgs": lambda est: Still(),
+    "rmsprop": lambda est: RMSprop(float(est.rho), _epsilon(est), _decay(est)),
+    "lbfgs": _lbfgs,
 }

@@ -94,8 +94,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         validate on; None: accuracy, or R2.
     clip_norm : float or None, default None
         Longer gradients of a step, all layers together, are scaled to this Euclidean norm (Pascanu et al. 2013).
-    weight_decay : float, default 0.01
-        For 'adamw': each step takes this share of the learning rate from the weights (Loshchilov & Hutter 2019).
+    weight_decay : float or None, default None
+        Beside its step, whatever the solver (but not for 'lbfgs'), each update takes ``learning rate * weight_decay *
+        W`` from the weights (decoupled decay: Loshchilov & Hutter 2019). None: 0.01 for 'adamw', else 0.
     rho : float, default 0.9
         For 'rmsprop': the decay rate of the mean square.
     warmup : float, default 0
@@ -200,7 +201,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         class_weight: Any = None,
         scoring: Any = None,
         clip_norm: float | None = None,
-        weight_decay: float = 0.01,
+        weight_decay: float | None = None,
         rho: float = 0.9,
         warmup: float = 0.0,
         diagnostics: bool = False,

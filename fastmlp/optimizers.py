@@ -11,7 +11,11 @@ from . import _validation
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What all optimisers share. Hyperparameters are checked when one is made."""
+    """What all optimisers share. Hyperparameters are checked when one is made.
+
+    Beside its step each takes ``learning_rate * weight_decay * p`` from the weights (decoupled decay: Loshchilov &
+    Hutter 2019), not from the biases; PyTorch and optax decay both unless told otherwise.
+    """
 
     name: ClassVar[str]
     kernel: ClassVar[str]  # the row of kernels/optimizers.py
@@ -40,6 +44,7 @@ class SGD(Optimizer):
     """``p -= learning_rate * g``."""
 
     name = kernel = "sgd"
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Momentum(Optimizer):
 
     name = kernel = "momentum"
     momentum: float = 0.9
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Nesterov(Optimizer):
 
     name = kernel = "nesterov"
     momentum: float = 0.9
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class RMSprop(Optimizer):
     name = kernel = "rmsprop"
     rho: float = 0.9
     epsilon: float = 1e-8
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,14 +93,12 @@ class Adam(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with decoupled decay, ``p -= learning_rate * weight_decay * p`` (Loshchilov & Hutter 2019).
-
-    Weights decay, biases do not; PyTorch and optax decay both unless told otherwise.
-    """
+    """Adam that decays unless told otherwise."""
 
     name = "adamw"
     weight_decay: float = 0.01

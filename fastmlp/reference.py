@@ -209,24 +209,33 @@ def loss_and_delta(output_activation: str, loss: str, z: Array, y: Array) -> tup
 # ---- optimisers: in place on the flat parameters p (m,), gradient g (m,), slots (SLOTS[name], m); t = 1 at first ----
 
 HYPER: dict[str, float | Array] = {
-    "momentum": 0.9, "rho": 0.9, "epsilon": 1e-8, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01, "decay_mask": 1.0,
+    "momentum": 0.9, "rho": 0.9, "epsilon": 1e-8, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "decay_mask": 1.0,
 }  # fmt: skip
 SLOTS = {"sgd": 0, "momentum": 1, "nesterov": 1, "rmsprop": 1, "adam": 2, "adamw": 2}
 
 
+def decay(p: Array, learning_rate: float, hyper: Hyper) -> None:
+    """p -= lr weight_decay p where decay_mask is 1: beside the step of whatever method, which does not look at p."""
+    h = {**HYPER, **hyper}
+    p -= learning_rate * h["weight_decay"] * h["decay_mask"] * p
+
+
 def sgd(p: Array, g: Array, slots: Array, t: int, learning_rate: float, hyper: Hyper) -> None:
     """p -= lr g."""
+    decay(p, learning_rate, hyper)
     p -= learning_rate * g
 
 
 def momentum(p: Array, g: Array, slots: Array, t: int, learning_rate: float, hyper: Hyper) -> None:
     """s = mu s + g;  p -= lr s. (No 1 - mu before g.)"""
+    decay(p, learning_rate, hyper)
     slots[0] = {**HYPER, **hyper}["momentum"] * slots[0] + g
     p -= learning_rate * slots[0]
 
 
 def nesterov(p: Array, g: Array, slots: Array, t: int, learning_rate: float, hyper: Hyper) -> None:
     """s = mu s + g;  p -= lr (g + mu s). (p is the looked-ahead point, where g was taken.)"""
+    decay(p, learning_rate, hyper)
     mu = {**HYPER, **hyper}["momentum"]
     slots[0] = mu * slots[0] + g
     p -= learning_rate * (g + mu * slots[0])
@@ -234,6 +243,7 @@ def nesterov(p: Array, g: Array, slots: Array, t: int, learning_rate: float, hyp
 
 def rmsprop(p: Array, g: Array, slots: Array, t: int, learning_rate: float, hyper: Hyper) -> None:
     """s = rho s + (1 - rho) g^2;  p -= lr g / (sqrt(s) + eps)."""
+    decay(p, learning_rate, hyper)
     h = {**HYPER, **hyper}
     slots[0] = h["rho"] * slots[0] + (1 - h["rho"]) * g**2
     p -= learning_rate * g / (np.sqrt(slots[0]) + h["epsilon"])
@@ -241,6 +251,7 @@ def rmsprop(p: Array, g: Array, slots: Array, t: int, learning_rate: float, hype
 
 def adam(p: Array, g: Array, slots: Array, t: int, learning_rate: float, hyper: Hyper) -> None:
     """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)."""
+    decay(p, learning_rate, hyper)
     h = {**HYPER, **hyper}
     slots[0] = h["beta1"] * slots[0] + (1 - h["beta1"]) * g
     slots[1] = h["beta2"] * slots[1] + (1 - h["beta2"]) * g**2
@@ -250,10 +261,8 @@ def adam(p: Array, g: Array, slots: Array, t: int, learning_rate: float, hyper: 
 
 
 def adamw(p: Array, g: Array, slots: Array, t: int, learning_rate: float, hyper: Hyper) -> None:
-    """p -= lr weight_decay p where decay_mask is 1, then adam's step, which does not look at p."""
-    h = {**HYPER, **hyper}
-    p -= learning_rate * h["weight_decay"] * h["decay_mask"] * p
-    adam(p, g, slots, t, learning_rate, hyper)
+    """adam with weight_decay = 0.01."""
+    adam(p, g, slots, t, learning_rate, {"weight_decay": 0.01, **hyper})
 
 
 OPTIMIZERS = {f.__name__: f for f in (sgd, momentum, nesterov, rmsprop, adam, adamw)}

@@ -90,7 +90,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         max_fun: int = 15000,
         scoring: Any = None,
         clip_norm: float | None = None,
-        weight_decay: float = 0.01,
+        weight_decay: float | None = None,
         rho: float = 0.9,
         warmup: float = 0.0,
         diagnostics: bool = False,

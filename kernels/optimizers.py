@@ -13,39 +13,39 @@ from ._jit import inlined
 from .pointwise import pointwise
 from .simd import absolute, sqrt, where
 
-# Positions in h. RATE is the learning rate; DECAY is weight decay times the learning rate (0 for biases).
+# Positions in h. RATE is the learning rate; DECAY is weight decay times the learning rate (0 for biases): each method
+# takes that share of p away beside its step, which does not look at p (decoupled: Loshchilov & Hutter 2019).
 RATE, DECAY, FIRST, FIRST_REST, SECOND, SECOND_REST, SCALE, EPSILON = range(8)
 N_CONSTANTS = 8
 
 
 def sgd(h, p, g):
     """``p -= rate * g``"""
-    return p - h[RATE] * g
+    return p - h[DECAY] * p - h[RATE] * g
 
 
 def momentum(h, p, g, s):
     """``s = momentum * s + g; p -= rate * s`` (the form of PyTorch and optax; Polyak 1964)"""
     s = h[FIRST] * s + g
-    return p - h[RATE] * s, s
+    return p - h[DECAY] * p - h[RATE] * s, s
 
 
 def nesterov(h, p, g, s):
     """``s = momentum * s + g; p -= rate * (g + momentum * s)`` (Sutskever et al. 2013, in PyTorch's form)"""
     s = h[FIRST] * s + g
-    return p - h[RATE] * (g + h[FIRST] * s), s
+    return p - h[DECAY] * p - h[RATE] * (g + h[FIRST] * s), s
 
 
 def rmsprop(h, p, g, s):
     """``s = rho * s + (1 - rho) * g**2; p -= rate * g / (sqrt(s) + epsilon)`` (Tieleman & Hinton 2012)"""
     s = h[SECOND] * s + h[SECOND_REST] * (g * g)
-    return p - h[RATE] * g / (sqrt(s) + h[EPSILON]), s
+    return p - h[DECAY] * p - h[RATE] * g / (sqrt(s) + h[EPSILON]), s
 
 
 def adam(h, p, g, m, v):
     """``p -= rate * m_hat / (sqrt(v_hat) + epsilon)``, epsilon outside the root (Kingma & Ba 2015, algorithm 1)
 
     The bias corrections of step t are in h: RATE holds ``rate / (1 - beta1**t)``, SCALE ``1 / sqrt(1 - beta2**t)``.
-    DECAY is decoupled weight decay (Loshchilov & Hutter 2019).
     """
     m = h[FIRST] * m + h[FIRST_REST] * g
     v = h[SECOND] * v + h[SECOND_REST] * (g * g)

@@ -165,7 +165,25 @@ def test_adamw_is_adam_with_decoupled_decay():
     options = {"solver": "adamw", "weight_decay": 0.3, "epsilon": 1e-30, "learning_rate_init": 0.01}
     model, mlp = trained_by_hand(np.ones(60), AdamW(weight_decay=0.3, epsilon=1e-30), 0, **options)
     assert_allclose(model.coefs_[0], mlp.weights[0], rtol=1e-8)
-    assert np.abs(model.coefs_[0] - clone(model).set_params(solver="adam").fit(X, NUMBER).coefs_[0]).max() > 1e-3
+    other = clone(model).set_params(solver="adam", weight_decay=0).fit(X, NUMBER)
+    assert np.abs(model.coefs_[0] - other.coefs_[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("options", [{"momentum": 0.0}, {"nesterovs_momentum": False}, {}, {"solver": "rmsprop"}])
+def test_weights_decay_with_every_solver(options):
+    """A constant X and y of which nothing is to be learned: what is left is the decay."""
+    options = {"solver": "sgd", "coefs_init": [np.ones((FEATURES, 1))], "intercepts_init": [np.zeros(1)]} | options
+    model = MLPRegressor(hidden_layer_sizes=(), alpha=0, learning_rate_init=0.1, max_iter=8, **options)
+    model.set_params(weight_decay=0.5).fit(np.zeros((4, FEATURES)), np.zeros(4))
+    assert_allclose(model.coefs_[0], (1 - 0.1 * 0.5) ** 8, rtol=1e-12)
+    model.set_params(weight_decay=None).fit(np.zeros((4, FEATURES)), np.zeros(4))
+    assert_array_equal(model.coefs_[0], 1.0)
+
+
+def test_lbfgs_has_no_steps_to_decay_in():
+    with pytest.raises(ValueError, match=r"weight_decay=0\.1 goes with the learning rate of a step"):
+        MLPRegressor(solver="lbfgs", weight_decay=0.1).fit(X, NUMBER)
+    MLPRegressor(**SMALL | {"max_iter": 1}, solver="lbfgs", weight_decay=0).fit(X, NUMBER)
 
 
 def test_what_only_matters_for_training_is_left_out_for_scikit_learn():
@@ -181,8 +199,9 @@ def test_gradients_can_be_clipped(solver):
     wild = NUMBER * np.where(np.arange(N) == 5, 1e6, 1)
     model = MLPRegressor(**SMALL, solver=solver, clip_norm=1.0, learning_rate_init=0.01).fit(X, wild)
     assert max(np.abs(W).max() for W in model.coefs_) < 3
-    loose = MLPRegressor(**SMALL, solver=solver, clip_norm=1e9).fit(X, NUMBER)
-    assert_allclose(loose.coefs_[0], MLPRegressor(**SMALL, solver=solver).fit(X, NUMBER).coefs_[0], rtol=1e-12)
+    free = MLPRegressor(**SMALL, solver=solver, weight_decay=0.3).fit(X, NUMBER)
+    loose = clone(free).set_params(clip_norm=1e9).fit(X, NUMBER)
+    assert_allclose(loose.coefs_[0], free.coefs_[0], rtol=1e-12)
     with pytest.raises(ValueError, match="The 'clip_norm' parameter of MLPRegressor must be"):
         MLPRegressor(clip_norm=0).fit(X, NUMBER)
 

@@ -179,23 +179,24 @@ def test_a_new_learning_rate_counts_for_the_whole_step(optimizer):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("decay", [0.01, 0.5, 10.0])
-def test_weights_decay_and_biases_do_not(decay, dtype):
+@pytest.mark.parametrize("kind", NAMES.values())
+def test_weights_decay_and_biases_do_not(kind, decay, dtype):
     """A gradient of zero leaves the decay alone: w (1 - rate * decay)**t."""
-    mlp = network(AdamW(weight_decay=decay), dtype)
+    mlp = network(kind(weight_decay=decay), dtype)
     travelled(mlp, [0.0] * STEPS)
     assert_close(mlp.weights[0], np.array([[0.5 * (1 - RATE * decay) ** STEPS]]), 4 * STEPS)
     assert mlp.biases[0][0, 0] == -0.25
 
 
 @pytest.mark.parametrize("decay", [0.01, 0.5])
-def test_decay_beside_steps(decay):
-    """w <- w q - h with h = rate / (1 + epsilon / |g|), q = 1 - rate * decay: a geometric series; biases only step."""
-    optimizer = AdamW(epsilon=0.5, weight_decay=decay)
-    mlp = network(optimizer)
-    q, h = 1 - RATE * decay, RATE * 2.0 / (2.0 + 0.5)
-    travelled(mlp, [2.0] * STEPS)
-    weight = 0.5 * q**STEPS - h * (1 - q**STEPS) / (1 - q)
-    assert_close(mlp.parameters, [weight, -0.25 - h * STEPS], 16 * STEPS)
+@pytest.mark.parametrize(("optimizer", "path"), PATHS, ids=lambda value: repr(value)[:60])
+def test_decay_beside_steps(optimizer, path, decay):
+    """w <- w q - rate * step with q = 1 - rate * decay, the steps being those without decay; biases only step."""
+    mlp = network(dataclasses.replace(optimizer, weight_decay=decay))
+    travelled(mlp, GRADIENTS)
+    q, steps = 1 - RATE * decay, path(optimizer, GRADIENTS.tolist())
+    weight = 0.5 * q**STEPS - RATE * math.fsum(q ** (STEPS - 1 - i) * step for i, step in enumerate(steps))
+    assert_close(mlp.parameters, [weight, -0.25 - RATE * math.fsum(steps)], 16 * STEPS)
 
 
 def test_biases_of_every_layer_are_spared():
@@ -283,9 +284,11 @@ def test_the_table_is_the_documented_one():
 @pytest.mark.parametrize(
     ("kind", "defaults"),
     [
-        (SGD, {}), (Momentum, {"momentum": 0.9}), (Nesterov, {"momentum": 0.9}),
-        (RMSprop, {"rho": 0.9, "epsilon": 1e-8}),
-        (Adam, {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}),
+        (SGD, {"weight_decay": 0.0}),
+        (Momentum, {"momentum": 0.9, "weight_decay": 0.0}),
+        (Nesterov, {"momentum": 0.9, "weight_decay": 0.0}),
+        (RMSprop, {"rho": 0.9, "epsilon": 1e-8, "weight_decay": 0.0}),
+        (Adam, {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0}),
         (AdamW, {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01}),
     ],
 )  # fmt: skip
