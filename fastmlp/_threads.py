@@ -27,6 +27,11 @@ _FLOPS_PER_SECOND, _SECONDS_PER_NUMBER, _SECONDS_PER_STEP = 2e10, 5e-9, 1e-6
 _WORTH_A_MEETING, _WORTH_A_START = 3e-4, 1.5e-3
 
 
+_at_work: list[None] = []  # an entry for each call of `together` that is running in this process
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_at_work.clear)  # the other threads are not in the child
+
+
 def seconds(flops: float, numbers: float) -> float:
     """A cautious guess at the time of a step on one thread: of its products, and of what is done to each number."""
     return flops / _FLOPS_PER_SECOND + numbers * _SECONDS_PER_NUMBER + _SECONDS_PER_STEP
@@ -38,6 +43,14 @@ def together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], N
     Returns what member 0 does. If one fails, `give_up` is called, so that the others need not wait for it, and the
     failure is raised when all have ended.
     """
+    try:  # around all else, so that no Ctrl-C comes between
+        _at_work.append(None)
+        return _together(work, size, give_up)
+    finally:
+        _at_work.pop()
+
+
+def _together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], None]) -> Any:
     started, size_known = 1, allocate_lock()
     finished: SimpleQueue[BaseException | None] = SimpleQueue()
 
@@ -68,6 +81,14 @@ def together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], N
     return result
 
 
+def share(size: int) -> int:
+    """`size`, or fewer threads while other calls are at work in this process: all of them share the cores.
+
+    So a grid search in threads, or a server, does not start more threads than there are cores.
+    """
+    return min(size, max(1, _cores() // (len(_at_work) + 1))) if size > 1 and _at_work else size
+
+
 class Pace:
     """How many threads a call has, and how many steps, by the clock.
 
@@ -89,6 +110,7 @@ class Pace:
             self.up = not self.up
             size = min(2 * size, self.largest) if self.up else max(1, size // 2)
             duration = _SECONDS_PER_TRIAL
+        size = share(size)
         slowest = max(self.seconds.values(), default=self.guess)
         return size, max(1, int(duration / self.seconds.get(size, slowest)))
 

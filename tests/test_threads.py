@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -424,6 +425,54 @@ def test_an_interrupt_at_any_time_leaves_whole_steps(network, data, team_of, siz
 
 
 # --- several fits at once ---
+
+
+def test_calls_at_the_same_time_share_the_cores(monkeypatch):
+    """Threads that run several fits, as joblib's do: together they use the cores that there are."""
+    monkeypatch.setattr(_threads, "_cores", lambda: 4)
+    shares = []
+
+    def look(*_):
+        shares.append((_threads.share(4), _threads.share(1), _threads.Pace(4, 1e-3).next_call()[0]))
+
+    def look_from_a_second_call(*_):
+        _threads.together(look, 1, lambda: None)
+        look()
+
+    look()
+    _threads.together(look_from_a_second_call, 1, lambda: None)
+    with pytest.raises(ZeroDivisionError):
+        _threads.together(lambda *_: 1 / 0, 2, lambda: None)
+    look()
+    assert shares == [(4, 1, 4), (1, 1, 1), (2, 1, 2), (4, 1, 4)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_does_not_count_what_its_parent_does(monkeypatch):
+    monkeypatch.setattr(_threads, "_cores", lambda: 4)
+    status = []
+
+    def fork(*_):
+        child = os.fork()
+        if child == 0:
+            os._exit(_threads.share(4))
+        status.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pytest's own threads
+        _threads.together(fork, 1, lambda: None)
+    assert status == [4]
+
+
+@NEEDS_JIT
+@pytest.mark.once
+def test_joblibs_processes_share_the_cores(monkeypatch):
+    joblib = pytest.importorskip("joblib")
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    with joblib.parallel_config("loky", n_jobs=2):
+        sizes = joblib.Parallel()(joblib.delayed(_threads.team_size)(None, 1.0, 1.0) for _ in range(2))
+    assert set(sizes) == {min(_threads._cores(), max(1, joblib.cpu_count() // 2))}
 
 
 @NEEDS_JIT
