@@ -42,6 +42,7 @@ def from_sklearn(cls: type["BaseMLP"], model: Any) -> Any:
     if state is None:
         return ours
     ours._best = ours._last = ours._split_state = None
+    ours._schedule_epoch = 0
     ours._rate_init = model.learning_rate_init
     ours.learning_rate_ = float(model.learning_rate_init)
     if hasattr(state, "ms"):

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._network import Network
-from ._solvers import Still
 from .optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -42,13 +41,6 @@ class EstimatorNetwork(Network):
         self._optimizer, self._settings_of = method, None
         if not same:
             self._reset_optimizer()
-
-    def probe(self) -> "EstimatorNetwork":
-        """A network with the same parameters, in the same place, whose optimiser has no state to be disturbed."""
-        other = self.twin()
-        other.use(Still())
-        other._parameters = self._parameters
-        return other
 
     def draw_order_from(self, rng: Any) -> None:
         """Seeds the shuffling, unless it goes on from earlier."""

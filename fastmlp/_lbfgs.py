@@ -41,7 +41,11 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
     if not math.isfinite(objective(start)[0]):
         raise ValueError(f"{NOT_FINITE} The loss of the initial weights is {objective(start)[0]}.")
 
+    reached: list[Array] = []  # the parameters after the last iteration
+
     def after_iteration(intermediate_result: Any) -> None:
+        reached[:] = [intermediate_result.x.copy()]
+        est.n_iter_ += 1
         if est.verbose:
             print(f"Iteration, loss = {intermediate_result.fun:.8f}")
         if watcher is not None and watcher.root is not None:
@@ -50,10 +54,17 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
             if watcher.end():
                 raise StopIteration
 
-    result = scipy.optimize.minimize(
-        objective, start, jac=True, method="L-BFGS-B", callback=after_iteration,
-        options={"maxfun": est.max_fun, "maxiter": est.max_iter, "gtol": est.tol},
-    )  # fmt: skip
+    est.n_iter_ = 0
+    try:
+        result = scipy.optimize.minimize(
+            objective, start, jac=True, method="L-BFGS-B", callback=after_iteration,
+            options={"maxfun": est.max_fun, "maxiter": est.max_iter, "gtol": est.tol},
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        if not reached:
+            raise
+        result = scipy.optimize.OptimizeResult(x=reached[0], nit=est.n_iter_, status=0)
+        warnings.warn(f"Training interrupted by user after {est.n_iter_} iterations.", stacklevel=6)
     if not np.isfinite(result.x).all():
         raise ValueError(NOT_FINITE)
     network.parameters = result.x

@@ -11,7 +11,7 @@ from . import _validation as validation
 from ._layout import A, Layout, Tables, Views, aligned_empty
 from .kernels import activations, backprop, losses, training
 from .kernels import optimizers as optimizer_kernels
-from .kernels.backprop import ROWS_TOGETHER
+from .kernels.backprop import ROW_LOSS, ROWS_TOGETHER
 from .optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -172,7 +172,7 @@ class Network:
             rows = x[first:last], self._parameters, layers, tables.blocks, ws, tables.rows, out[first:last]
             finite.append(backprop.infer(*rows))
 
-        _threads.together(part, _threads.team_size(n_threads, guess), lambda: None)
+        _threads.together(part, _threads.share(_threads.team_size(n_threads, guess)), lambda: None)
         if not all(finite):
             validation.scan("X", x)
 
@@ -183,6 +183,24 @@ class Network:
         if total != total:
             validation.scan("X", x)
         return total
+
+    def _row_losses(self, x: Array, y: Array, out: Array) -> Array:
+        """The loss of each row of a ready x, in float64; `out` is given the outputs, (rows, outputs)."""
+        n, width = len(x), y.size // len(x)
+        tables, losses = self._layout.tables(min(n, ROWS_TOGETHER)), np.empty(n)
+        starts, row_loss = range(0, n, tables.rows), tables.blocks[ROW_LOSS]
+
+        def part(member: int, members: int) -> None:
+            ws = np.empty(tables.size, self._dtype)
+            for first in starts[len(starts) * member // members : len(starts) * (member + 1) // members]:
+                rows = slice(first, min(first + tables.rows, n))
+                self._total_loss(x[rows], y[rows.start * width : rows.stop * width], tables, ws)
+                size = rows.stop - first
+                losses[rows], out[rows] = ws[row_loss : row_loss + size], tables.block(ws, -1, A)[:size]
+
+        guess = _threads.seconds(2.0 * n * self._layout.n_parameters, n * sum(self.layer_sizes))
+        _threads.together(part, _threads.share(_threads.team_size(self.n_threads, guess)), lambda: None)
+        return losses
 
     def _gradient(
         self, tables: Tables, ws: Array, y: Array, output: Array, output_gradient: Array, dx: Array

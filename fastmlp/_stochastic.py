@@ -1,19 +1,18 @@
 """The loop of the solvers that go in batches: schedules, convergence, early stopping around the compiled epoch."""
 
-import copy
 import math
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import check_scoring
-from sklearn.model_selection import train_test_split
 
 from . import _diagnostics
+from ._checkpoint import Checkpoint
 from ._lbfgs import NOT_FINITE
+from ._scoring import Judge, Rows, set_aside
 from .fitting import Data, DivergenceError, Options, Trainer
 from .schedules import SCHEDULES
 
@@ -29,18 +28,9 @@ _LEAST_ADAPTIVE_RATE = 1e-6
 _SECONDS_UNSEEN = 0.02  # of epochs in one call, so that Ctrl-C loses no more
 
 
-class HeldOut(NamedTuple):
-    """The rows to validate on: as the network takes them, and the targets as the user has them (None: ours to find)."""
-
-    x: Any
-    y: Array
-    weights: Array | None
-    labels: Any = None
-
-
 def begin(est: "BaseMLP") -> None:
     """The attributes of a fit that goes on from nothing."""
-    est._no_improvement_count = 0
+    est._no_improvement_count = est._schedule_epoch = 0
     est._best = est._last = est._split_state = est._rate_init = None
     est.loss_curve_, est.history_ = [], {}
     est.best_loss_ = None if est.early_stopping else np.inf
@@ -54,7 +44,7 @@ def fit(
     data: Data,
     rng: Any,
     watcher: "Watcher | None",
-    held_out: HeldOut | None,
+    held_out: Rows | None,
 ) -> None:
     """Epochs until the loss or the validation score has stopped to improve, or max_iter; one, if nobody watches."""
     incremental = watcher is None
@@ -65,17 +55,18 @@ def fit(
     if est._rate_init != est.learning_rate_init:
         est._rate_init = est.learning_rate_init
         est.learning_rate_ = float(est.learning_rate_init)
-    if est.early_stopping:
-        if held_out is None:
-            data, held_out = _split(est, data, rng)
-        if est._last is not None and np.array_equal(network.parameters, est._best):
-            network.parameters = est._last  # where training stopped, not the best that was kept
+    if est.early_stopping and held_out is None:
+        data, held_out = set_aside(est, data, rng)
+    if est._last is not None and np.array_equal(network.parameters, est._best):
+        network.parameters = est._last  # where training stopped, not the best that was kept
     network.draw_order_from(rng)
     loop = _Loop(est, network, data, held_out)
-    est.n_iter_ = 0
+    keeps_best = est.early_stopping
     try:
-        while not (loop.epochs(1) if watcher is None else _watched(loop, watcher)) and not incremental:
-            if est.n_iter_ < est.max_iter:
+        while not (loop.epochs(1) if watcher is None else _watched(loop, watcher)):
+            if incremental:
+                break
+            if loop.epochs_left() > 0:
                 continue
             if loop.schedule is None:  # a schedule is meant to go to its end
                 warnings.warn(
@@ -86,12 +77,19 @@ def fit(
                 )
             break
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=5)
+        loop.checkpoint.restore()
+        if est.n_iter_ == 0:
+            raise
+        del loop.norms[est.n_iter_ :]
+        keeps_best = held_out is not None
+        warnings.warn(f"Training interrupted by user after {est.n_iter_} epochs.", stacklevel=5)
     if est.diagnostics:
         _diagnostics.diagnose(est, network, data, loop.norms)
-    if est.early_stopping:
+    if keeps_best:
         est._last = network.parameters.copy()
         network.parameters = est._best
+    else:
+        est._best = est._last = None
 
 
 def _watched(loop: "_Loop", watcher: "Watcher") -> bool:
@@ -100,59 +98,11 @@ def _watched(loop: "_Loop", watcher: "Watcher") -> bool:
     return watcher.end() or converged
 
 
-def _split(est: "BaseMLP", data: Data, rng: Any) -> tuple[Data, HeldOut]:
-    """Some rows set aside. The others stay where they are: only those set aside are copied."""
-    if est._split_state is None:
-        est._split_state = rng.get_state()
-    again = np.random.RandomState()
-    again.set_state(est._split_state)  # a fit that goes on must not validate on what it has been trained on
-    train, test = train_test_split(
-        data.rows, random_state=again, test_size=est.validation_fraction, stratify=est._strata(data.y, data.rows)
-    )
-    rng.set_state(again.get_state())
-    if len(test) < 2:
-        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
-    y = data.y.reshape(data.x.shape[0], -1)[test]
-    weights = data.row_weights[test] if data.row_weights.size else None
-    return Data(data.x, data.y, train, data.row_weights), HeldOut(data.x[test], y, weights)
-
-
-class _Judge:
-    """Score, and loss if it is wanted, on the rows to validate on."""
-
-    def __init__(self, est: "BaseMLP", network: "EstimatorNetwork", held_out: HeldOut):
-        self.est, self.network, self.held_out = est, network, held_out
-        self.scorer = self.trainer = None
-        n = held_out.x.shape[0]
-        if est.scoring == "loss" or held_out.labels is not None:
-            weights = np.empty(0) if held_out.weights is None else held_out.weights
-            self.data = Data(held_out.x, held_out.y.reshape(-1), np.arange(n), weights)
-            options = Options(1, n, False, False, (), False, shared_penalty=True)
-            self.trainer = Trainer(network.probe(), self.data, options, watched=True)
-        if est.scoring not in (None, "loss"):
-            self.scorer = check_scoring(est, est.scoring)
-            self.model = copy.copy(est)  # of the same network
-            self.model.__dict__.pop("feature_names_in_", None)  # what it gets are arrays
-            self.labels = est._labels_of(held_out.y) if held_out.labels is None else held_out.labels
-
-    def __call__(self) -> tuple[float, float | None]:
-        est, held_out, loss = self.est, self.held_out, None
-        if self.trainer is not None:
-            loss = self.trainer.gradient()[0] / est._loss_divisor() / self.data.weight
-        if est.scoring == "loss" and loss is not None:
-            return -loss, loss
-        if self.scorer is None:
-            outputs = est._network_outputs(self.network, held_out.x)
-            return est._score_outputs(held_out.y, outputs, held_out.weights), loss
-        weights = {} if held_out.weights is None else {"sample_weight": held_out.weights}
-        return float(self.scorer(self.model, held_out.x, self.labels, **weights)), loss
-
-
 class _Loop:
     """One epoch after the other; what they lead to is kept in the estimator's attributes."""
 
-    def __init__(self, est: "BaseMLP", network: "EstimatorNetwork", data: Data, held_out: HeldOut | None):
-        self.est, self.network, self.held_out = est, network, held_out
+    def __init__(self, est: "BaseMLP", network: "EstimatorNetwork", data: Data, held_out: Rows | None):
+        self.est, self.network = est, network
         n = len(data.rows)
         size = min(_AUTO_BATCH, n)
         if est.batch_size != "auto":
@@ -175,9 +125,24 @@ class _Loop:
         est.history_ = {name: list(values) for name, values in getattr(est, "history_", {}).items()}
         if est.early_stopping:
             est.validation_scores_ = list(est.validation_scores_)
-            if est._best is None:
+        self.judge = self.judge_of_training = None
+        if held_out is not None:
+            self.judge = Judge(est, network, held_out)
+            self.best_score = est.best_validation_score_ if est.early_stopping else -math.inf
+            if est._best is None or not est.early_stopping:
                 est._best = network.parameters.copy()
-        self.judge = None if held_out is None else _Judge(est, network, held_out)
+            if held_out.labels is not None:
+                weights = data.row_weights if data.row_weights.size else None
+                self.judge_of_training = Judge(est, network, Rows(data.x, data.y.reshape(data.x.shape[0], -1), weights))
+        if est._schedule_epoch >= est.max_iter:
+            est._schedule_epoch = 0  # it has come to its end and begins anew
+        est.n_iter_ = 0
+        self.checkpoint = Checkpoint(est, network)
+
+    def epochs_left(self) -> int:
+        """Until max_iter; a schedule goes on to its end, of which the fits before may have done a part."""
+        est = self.est
+        return int(est.max_iter - (est.n_iter_ if self.schedule is None else est._schedule_epoch))
 
     def unseen(self) -> int:
         """How many epochs can pass before anything looks at the network, or could end the fit or change the rate."""
@@ -185,7 +150,7 @@ class _Loop:
         if self.judge is not None or est.verbose or self._rate_moves():
             return 1
         soon = max(1, int(_SECONDS_UNSEEN / self.seconds)) if self.seconds else 1
-        patience = min(est.n_iter_no_change - est._no_improvement_count + 1, est.max_iter - est.n_iter_)
+        patience = min(est.n_iter_no_change - est._no_improvement_count + 1, self.epochs_left())
         return int(max(1, min(patience, soon)))
 
     def _rate_moves(self) -> bool:
@@ -198,17 +163,20 @@ class _Loop:
         first = self.est.n_iter_ * steps
         start = time.perf_counter()
         try:
-            losses, norms = self.trainer.run(first, first + n * steps, self._rates(first, steps))
+            losses, norms = self.trainer.run(first, first + n * steps, self._rates(steps))
         except DivergenceError as error:
             return self._diverged(error)
         self.seconds = (time.perf_counter() - start) / n
         self.norms += (norms / steps).tolist()
-        return any([self._after_epoch(*sums) for sums in losses.tolist()])
+        converged = any([self._after_epoch(*sums) for sums in losses.tolist()])
+        self.checkpoint.take()
+        return converged
 
     def _after_epoch(self, loss: float, penalty: float) -> bool:
         """Whether training has converged with an epoch whose batches had these sums of losses and penalties."""
         est = self.est
         est.n_iter_ += 1
+        est._schedule_epoch += self.schedule is not None
         est.t_ += self.n
         est.loss_ = (loss / est._loss_divisor() + penalty) / self.weight
         est.loss_curve_.append(est.loss_)
@@ -224,29 +192,35 @@ class _Loop:
     def _record(self, name: str, value: float) -> None:
         self.est.history_.setdefault(name, []).append(value)
 
-    def _rates(self, first: int, steps: int) -> Array:
-        """The learning rates of the steps from `first` on; empty if all are the network's."""
+    def _rates(self, steps: int) -> Array:
+        """The learning rates of the next epoch's steps; empty if all are the network's."""
         est, schedule = self.est, self.schedule
         if schedule is None and not est.warmup:
             return np.empty(0)
-        step = np.arange(first, first + steps)
+        step = np.arange(steps)
         if schedule is None:
             rates = np.full(steps, est.learning_rate_)
         else:
-            factors = np.array([schedule(float(t)) for t in step / (est.max_iter * steps)], np.float64)
+            parts = (est._schedule_epoch * steps + step) / (est.max_iter * steps)
+            factors = np.array([schedule(float(t)) for t in parts], np.float64)
             if factors.shape != (steps,) or not (np.isfinite(factors).all() and factors.min() >= 0):
                 raise ValueError(f"learning_rate must give finite numbers of at least 0, got {factors.min()}")
             rates = est.learning_rate_init * factors
             est.learning_rate_ = float(rates[-1])
-        return rates * np.minimum(1, (step + 1) / (est.warmup * steps)) if est.warmup else rates
+        if est.warmup:  # of the training, not of each fit that goes on
+            rates = rates * np.minimum(1, (len(est.loss_curve_) * steps + step + 1) / (est.warmup * steps))
+        return rates
 
     def _count_improvement(self) -> None:
         est, score = self.est, math.nan
+        if self.judge_of_training is not None:
+            self._record("score", self.judge_of_training()[0])
         if self.judge is not None:
             score, loss = self.judge()
             self._record("validation_score", score)
-            if loss is not None:
-                self._record("validation_loss", loss)
+            self._record("validation_loss", loss)
+            if score > self.best_score:
+                self.best_score, est._best = score, self.network.parameters.copy()
         if not est.early_stopping:
             improved = not est.loss_ > est.best_loss_ - est.tol
             est.best_loss_ = min(est.best_loss_, est.loss_)
@@ -255,9 +229,7 @@ class _Loop:
             if est.verbose:
                 print(f"Validation score: {score:f}")
             improved = not score < est.best_validation_score_ + est.tol
-            if score > est.best_validation_score_:
-                est.best_validation_score_ = score
-                est._best = self.network.parameters.copy()
+            est.best_validation_score_ = self.best_score
         est._no_improvement_count = 0 if improved else est._no_improvement_count + 1
 
     def _stops(self) -> bool:

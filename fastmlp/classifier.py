@@ -69,7 +69,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     verbose : bool or int, default False
         Print the loss of each epoch.
     warm_start : bool, default False
-        `fit` goes on from the last fit: its weights, the solver's state, the order of rows, early stopping's split.
+        `fit` goes on from the last fit: its weights, the solver's state, the order of rows, early stopping's split, and
+        the schedule, if that is not at its end. max_iter is the number of epochs that this fit may add.
     momentum : float, default 0.9
         For 'sgd', between 0 and 1.
     nesterovs_momentum : bool, default True
@@ -100,7 +101,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     rho : float, default 0.9
         For 'rmsprop': the decay rate of the mean square.
     warmup : float, default 0
-        Over so many epochs the learning rate grows to what it would be, in each step by the same amount.
+        Over so many epochs, the first of all, the learning rate grows to what it would be, in each step by the same
+        amount.
     diagnostics : bool, default False
         Fill `diagnostics_`, and warn in plain words if the network does not learn.
     n_threads : int or None, default None
@@ -125,8 +127,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     best_validation_score_ : float or None
         The largest of them.
     history_ : dict of list of float
-        For each epoch 'loss' and 'learning_rate'; with rows to validate on 'validation_score', and 'validation_loss'
-        (without the penalty) if they are the user's own or scoring is 'loss'. Not for 'lbfgs'.
+        For each epoch 'loss' and 'learning_rate'; with rows to validate on 'validation_score' and 'validation_loss'
+        (without the penalty) after the epoch; with X_val also 'score', of the training rows. Not for 'lbfgs'.
     diagnostics_ : dict
         With diagnostics, of the last fit: 'gradient_norm' of each epoch and layer; 'dead_units' and 'saturated_units',
         the shares of each hidden layer's units that are so for the first 1000 rows; 'messages'. Not for 'lbfgs'.

@@ -19,6 +19,7 @@ from . import _conversion, _lbfgs, _stochastic
 from . import _validation as validation
 from ._callbacks import TakesCallbacks, Watcher
 from ._estimator_network import EstimatorNetwork
+from ._scoring import Rows, dense_parts
 from ._solvers import SOLVERS
 from .fitting import Data
 from .kernels import activations
@@ -29,7 +30,6 @@ Array = NDArray[Any]
 # scikit-learn's names beside ours
 _OTHER_NAMES = {"identity": "linear", "logistic": "sigmoid"}
 _ACTIVATIONS = {row.name for row in activations.TABLE if row.hidden} | set(_OTHER_NAMES)
-_ROWS_MADE_DENSE = 1024  # of a sparse matrix, at a time
 
 
 class BaseMLP(TakesCallbacks, BaseEstimator):
@@ -127,6 +127,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
             How much each row counts, at least 0. A row of weight 0 is as good as absent.
         X_val, y_val : like X and y, optional
             Rows to validate on after each epoch (see `history_`). With early_stopping they are instead of rows of X.
+            Ctrl-C keeps the epoch with their best score; without rows to validate on, the last whole epoch.
         eval_set : (X, y) or [(X, y)], optional
             Another way to pass X_val and y_val.
 
@@ -173,7 +174,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
                 _stochastic.fit(self, network, data, rng, watcher, held_out)
         return self
 
-    def _held_out(self, X: Any, y: Any, dtype: Any) -> _stochastic.HeldOut:
+    def _held_out(self, X: Any, y: Any, dtype: Any) -> Rows:
         """The user's own rows to validate on."""
         if self.solver == "lbfgs":
             raise ValueError("X_val is looked at after each epoch, which solver='lbfgs' does not have")
@@ -186,7 +187,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         except ValueError as error:
             raise ValueError(f"X_val, y_val: {error}") from error
         data = _data(x, targets, None, dtype)
-        return _stochastic.HeldOut(data.x, data.y.reshape(len(labels), -1), None, labels)
+        return Rows(data.x, data.y.reshape(len(labels), -1), None, labels)
 
     @staticmethod
     def _check_unchanged(sizes: list[int], network: EstimatorNetwork) -> None:
@@ -294,9 +295,8 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         if not scipy.sparse.issparse(X):
             return network._outputs(validation.features("X", X, network.layer_sizes[0], network.dtype, scan=False))
         out: Array = np.empty((X.shape[0], self.n_outputs_), network.dtype)
-        for start in range(0, len(out), _ROWS_MADE_DENSE):
-            rows = slice(start, start + _ROWS_MADE_DENSE)
-            out[rows] = network._outputs(X[rows].toarray().astype(network.dtype, copy=False))
+        for rows, part in dense_parts(X, network.dtype):
+            out[rows] = network._outputs(part)
         return out
 
     # --- copies and conversions -----------------------------------------------------------------------------------

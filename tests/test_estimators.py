@@ -290,26 +290,6 @@ def test_copies_train_on_to_the_same_bits(method, copied):
 # --- going on -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
-@EACH_METHOD
-def test_warm_start_goes_on_to_the_same_bits(method, early_stopping):
-    """10 epochs, then 7, then 3, are 20: the solver's state, the order of rows, the split and the last weights stay."""
-
-    def train(*parts):
-        options = METHODS[method] | {"early_stopping": early_stopping, "batch_size": 8, "n_iter_no_change": np.inf}
-        model = pair("classes", **{"tol": 0} | options, warm_start=True)[0]
-        for epochs in parts:
-            model.set_params(max_iter=epochs).fit(X, TASKS["classes"][1])
-        return model
-
-    whole, parts = train(20), train(10, 7, 3)
-    assert len(whole.loss_curve_) == 20
-    assert whole.loss_curve_ == parts.loss_curve_
-    assert whole.validation_scores_ == parts.validation_scores_
-    for a, b in zip(whole.coefs_ + whole.intercepts_, parts.coefs_ + parts.intercepts_, strict=True):
-        assert_array_equal(a, b)
-
-
 def test_partial_fit_goes_on_as_fit():
     ours, _, y = pair("classes", batch_size=8, max_iter=6, tol=0)
     twin = clone(ours)
@@ -596,22 +576,6 @@ def test_divergence_with_early_stopping_keeps_the_best(recwarn):
     with pytest.warns(ConvergenceWarning, match=r"not finite in epoch \d+, batch 1\. Training stops, with the best"):
         ours.fit(X, y)
     assert np.isnan(ours.validation_scores_[-1])
-    assert np.isfinite(ours.predict(X)).all()
-
-
-def test_ctrl_c_leaves_a_fitted_estimator(monkeypatch):
-    ours, _, y = pair("number")
-
-    def interrupt(*arguments):
-        if len(model.loss_curve_) == 4:
-            raise KeyboardInterrupt
-        return counted(*arguments)
-
-    model, counted = ours, fastmlp._stochastic._Loop._count_improvement
-    monkeypatch.setattr(fastmlp._stochastic._Loop, "_count_improvement", interrupt)
-    with pytest.warns(UserWarning, match="Training interrupted by user"):
-        ours.fit(X, y)
-    assert ours.n_iter_ == 4
     assert np.isfinite(ours.predict(X)).all()
 
 

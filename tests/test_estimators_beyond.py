@@ -250,7 +250,10 @@ def test_the_users_own_set_is_looked_at_after_each_epoch(name, how):
     assert history["loss"] == model.loss_curve_
     assert history["learning_rate"] == [model.learning_rate_init] * 15
     assert model.validation_scores_ is None
-    assert len(history["validation_score"]) == len(history["validation_loss"]) == 15
+    assert [len(values) for values in history.values()] == [15] * 5
+    assert history["score"][-1] == pytest.approx(model.score(X, y), rel=1e-12)
+    weighted = make(name, max_iter=1).fit(X, y, WEIGHTS, **arguments)
+    assert weighted.history_["score"] == [pytest.approx(weighted.score(X, y, WEIGHTS), rel=1e-12)]
     assert history["validation_score"][-1] == pytest.approx(model.score(VALIDATION, y_val), rel=1e-12)
     if name == "MLPClassifier":
         expected = log_loss(y_val, model.predict_proba(VALIDATION))
