@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from . import prediction, products, startup, training
+from . import estimators, prediction, products, startup, training
 from .contest import Contest, cores
-from .workloads import CORES_WORKLOAD, GROWTH, NEIGHBOURS, PREDICTION, PRODUCTS, TRAINING
+from .workloads import CORES_WORKLOAD, ESTIMATORS, GROWTH, NEIGHBOURS, PREDICTION, PRODUCTS, TRAINING
 
 _ROUNDS = 4
 _GROWTH_ROUNDS = 2
@@ -31,6 +31,10 @@ def run_prediction(smoke, log):
     return _contest(PREDICTION, prediction.CONTESTANTS, smoke, log)
 
 
+def run_estimators(smoke, log):
+    return _contest(ESTIMATORS, estimators.CONTESTANTS, smoke, log)
+
+
 def run_products(smoke, log):
     return _contest(PRODUCTS, products.CONTESTANTS, smoke, log)
 
@@ -54,6 +58,7 @@ PARTS = {
     "training": run_training,
     "neighbours": run_neighbours,
     "prediction": run_prediction,
+    "estimators": run_estimators,
     "kernels": run_products,
     "growth": run_growth,
     "startup": run_startup,

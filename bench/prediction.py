@@ -1,13 +1,14 @@
 """Who predicts: NumPy rows in, NumPy outputs back, as a program that serves a network calls it."""
 
-import warnings
 from functools import cache, partial
+from importlib import import_module
 
 import numpy as np
 
 from fastmlp.reference import layer_views
 
 from .contest import Contestant
+from .workloads import fitted
 
 _ROWS_TOGETHER = 256  # that go through all layers of a compiled caller's network while they are in the cache
 
@@ -20,7 +21,7 @@ def _repeat(predict, X):
     return run
 
 
-def _prepare(predictor, case):
+def prepare(predictor, case):
     predict, X = predictor(case), case.data()
     return predict(X), _repeat(predict, X)
 
@@ -109,25 +110,22 @@ def pytorch(case):
     return predict
 
 
-def scikit_learn(case):
-    from sklearn.neural_network import MLPClassifier
-
+def estimator(home, case):
+    """A fitted MLPClassifier of the module `home`."""
     k = case.layer_sizes[-1]
-    model = MLPClassifier(case.layer_sizes[1:-1], activation=case.activation, max_iter=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # not converged, it says after one epoch
-        model.fit(np.zeros((2 * k + 2, case.layer_sizes[0]), case.dtype), np.arange(2 * k + 2) % max(k, 2))
+    model = import_module(home).MLPClassifier(case.layer_sizes[1:-1], activation=case.activation, max_iter=1)
+    model = fitted(model, np.zeros((2 * k + 2, case.layer_sizes[0]), case.dtype), np.arange(2 * k + 2) % max(k, 2))
     for l, (W, b) in enumerate(_layers(case)):
         model.coefs_[l], model.intercepts_[l] = W, b[0]
     return model.predict_proba if k > 1 else lambda X: model.predict_proba(X)[:, 1:]
 
 
 CONTESTANTS = (
-    Contestant("fastmlp", partial(_prepare, fastmlp), "fastmlp"),
+    Contestant("fastmlp", partial(prepare, fastmlp), "fastmlp"),
     Contestant("fastmlp, compiled caller", compiled, "fastmlp"),
-    Contestant("ONNX Runtime", partial(_prepare, onnx_runtime), "onnxruntime"),
-    Contestant("ONNX Runtime", partial(_prepare, partial(onnx_runtime, threads=1)), "onnxruntime", setting="1 thread"),
-    Contestant("PyTorch", partial(_prepare, pytorch), "torch"),
-    Contestant("PyTorch", partial(_prepare, pytorch), "torch", setting="1 core", cores=1),
-    Contestant("scikit-learn", partial(_prepare, scikit_learn), "sklearn"),
+    Contestant("ONNX Runtime", partial(prepare, onnx_runtime), "onnxruntime"),
+    Contestant("ONNX Runtime", partial(prepare, partial(onnx_runtime, threads=1)), "onnxruntime", setting="1 thread"),
+    Contestant("PyTorch", partial(prepare, pytorch), "torch"),
+    Contestant("PyTorch", partial(prepare, pytorch), "torch", setting="1 core", cores=1),
+    Contestant("scikit-learn", partial(prepare, partial(estimator, "sklearn.neural_network")), "sklearn"),
 )

@@ -2,7 +2,7 @@
 
 from . import machine
 
-_UNITS = {"training": ("ms", 1e3), "neighbours": ("ms", 1e3), "growth": ("ms", 1e3), "startup": ("s", 1)}
+_UNITS = {**dict.fromkeys(("training", "neighbours", "estimators", "growth"), ("ms", 1e3)), "startup": ("s", 1)}
 _OTHER_UNIT = ("us", 1e6)
 
 
@@ -144,6 +144,11 @@ def markdown(results):
         rivals = _rivals(cases)
         yield "\nPrediction, float32, us a call (error):\n"
         yield from _markdown(["", *rivals, "x best rival"], _contest_table(cases, rivals, 1e6))
+    if "estimators" in parts:
+        cases = parts["estimators"]["cases"]
+        rivals = _rivals(cases)
+        yield "\nEstimators with the same parameters, ms (error):\n"
+        yield from _markdown(["", *rivals, "x scikit-learn"], _contest_table(cases, rivals, 1e3))
     if "startup" in parts:
         yield "\nStart-up:\n"
         yield from _markdown(["", "s"], [(c["name"], f"{c['seconds']:.2f}") for c in parts["startup"]["cases"]])

@@ -2,14 +2,15 @@
 
 import pytest
 
-from . import prediction, products, training
+from . import estimators, prediction, products, training
 from .contest import check, facts
-from .workloads import NEIGHBOURS, PREDICTION, PRODUCTS, TRAINING
+from .workloads import ESTIMATORS, NEIGHBOURS, PREDICTION, PRODUCTS, TRAINING
 
 _CONTESTS = {
     "training": (TRAINING, training.CONTESTANTS),
     "neighbours": (NEIGHBOURS, training.CONTESTANTS),
     "prediction": (PREDICTION, prediction.CONTESTANTS),
+    "estimators": (ESTIMATORS, estimators.CONTESTANTS),
     "kernels": (PRODUCTS, products.CONTESTANTS),
 }
 _ROUNDS = 5

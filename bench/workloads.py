@@ -1,5 +1,6 @@
 """What is measured: networks, data, their arithmetic, and the float64 results that contestants must reproduce."""
 
+import warnings
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -154,6 +155,171 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """Epochs of an estimator that classifies, in batches of 200, as scikit-learn's defaults have it.
+
+    The result that is checked: the parameters, and the loss of each epoch, after some epochs in the order of the rows.
+    scikit-learn's, in float64, is what is expected.
+    """
+
+    data_set: str  # scikit-learn's, scaled; or made up
+    layer_sizes: tuple[int, ...]
+    rows: int
+    epochs: int
+    dtype: str = "float32"
+    learning_rate: float = 1e-3
+    epsilon: float = 1e-8
+    shuffle: bool = True
+
+    @property
+    def name(self):
+        return f"fit {self.data_set}, {self.epochs} epoch{'s' * (self.epochs > 1)}, {self.dtype}"
+
+    @property
+    def description(self):
+        return f"{'-'.join(map(str, self.layer_sizes))}, {min(200, self.rows)} of {self.rows:,} rows"
+
+    def _epoch(self):
+        output = "sigmoid" if self.layer_sizes[-1] == 1 else "softmax"
+        return Training(self.data_set, self.layer_sizes, "relu", output, 200, self.rows, "adam", dtype=self.dtype)
+
+    def data(self):
+        if self.data_set == "made up":
+            return self._epoch().data()
+        X, y = load_data_set(self.data_set)
+        return X[: self.rows].astype(self.dtype), y[: self.rows]
+
+    def parameters(self):
+        """Of an estimator. It never waits longer for an improvement than it trains."""
+        return {
+            "hidden_layer_sizes": self.layer_sizes[1:-1], "max_iter": self.epochs, "n_iter_no_change": self.epochs,
+            "learning_rate_init": self.learning_rate, "epsilon": self.epsilon, "shuffle": self.shuffle,
+            "random_state": 0,
+        }  # fmt: skip
+
+    def arithmetic(self):
+        return self.epochs * self._epoch().arithmetic()
+
+    def checked(self):
+        """Few epochs at a lower rate, as in `Training`; with an epsilon that is nothing wherever Adam adds it."""
+        rate = self.learning_rate * _CHECK_RATE
+        return replace(self, epochs=min(5, self.epochs), learning_rate=rate, epsilon=1e-20, shuffle=False)
+
+    def tiny(self):
+        if self.data_set != "made up":
+            return replace(self, epochs=2)
+        return replace(self, layer_sizes=tuple(min(size, 24) for size in self.layer_sizes), rows=230, epochs=2)
+
+    def expected(self):
+        from sklearn.neural_network import MLPClassifier
+
+        small = self.checked()
+        X, y = small.data()
+        return learned(fitted(MLPClassifier(**small.parameters()), X.astype(np.float64), y))
+
+    def start(self):
+        """The initial parameters, and no losses."""
+        from sklearn.neural_network import MLPClassifier
+
+        X, y = self.data()
+        still = {**self.parameters(), "max_iter": 1, "learning_rate_init": 1e-300}
+        vector = learned(fitted(MLPClassifier(**still), X[:200].astype(np.float64), y[:200]))
+        return np.concatenate([vector[:-1], np.zeros(self.checked().epochs)])
+
+    def error(self, result, expected):
+        return relative_error(result, expected, self.start())
+
+    def bound(self):
+        return 1e-2 if self.dtype == "float32" else 1e-7
+
+
+@dataclass(frozen=True)
+class Search:
+    """A grid search on two cores. The result that is checked: the mean scores of a few candidates."""
+
+    backend: str  # joblib's: processes, or threads
+    epochs: int = 100
+    n_alphas: int = 5
+    folds: int = 5
+    dtype = "float64"
+    shuffle: bool = True
+    data_set = "breast_cancer"
+
+    @property
+    def name(self):
+        return f"grid search, {4 * self.n_alphas * self.folds} fits, n_jobs=2, {self.backend}"
+
+    @property
+    def description(self):
+        return f"{self.data_set}, 30-32-1 and 30-64-64-1, at most {self.epochs} epochs"
+
+    def data(self):
+        return load_data_set(self.data_set)
+
+    def parameters(self):
+        return {"max_iter": self.epochs, "random_state": 0, "shuffle": self.shuffle}
+
+    def grid(self):
+        return {
+            "hidden_layer_sizes": [(32,), (64, 64)],
+            "learning_rate_init": [1e-3, 3e-3],
+            "alpha": np.logspace(-5, -1, self.n_alphas).tolist(),
+        }
+
+    def search(self, estimator, n_jobs=2):
+        import joblib
+        from sklearn.model_selection import GridSearchCV
+
+        with joblib.parallel_config(backend=self.backend, n_jobs=n_jobs):
+            return fitted(GridSearchCV(estimator, self.grid(), cv=self.folds), *self.data())
+
+    def arithmetic(self):
+        layers = (30, 32, 1), (30, 64, 64, 1)
+        epochs = sum(Training("", sizes, "relu", "sigmoid", 200, 569, "adam").arithmetic() for sizes in layers)
+        return 2 * self.n_alphas * (self.folds - 1) * self.epochs * epochs  # of all folds' training rows
+
+    def checked(self):
+        return replace(self, epochs=10, n_alphas=1, folds=2, shuffle=False)
+
+    def tiny(self):
+        return replace(self, epochs=2, n_alphas=1, folds=2)
+
+    def expected(self):
+        from sklearn.neural_network import MLPClassifier
+
+        small = self.checked()
+        return small.search(MLPClassifier(**small.parameters()), n_jobs=1).cv_results_["mean_test_score"]
+
+    def error(self, result, expected):
+        return relative_error(result, expected)
+
+    def bound(self):
+        return 1e-9
+
+
+def load_data_set(name):
+    """X, scaled, and y."""
+    import sklearn.datasets
+    from sklearn.preprocessing import scale
+
+    X, y = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(X))  # some are sorted by class
+    return scale(X)[order], y[order]
+
+
+def fitted(estimator, X, y):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # not converged, it says after so few epochs
+        return estimator.fit(X, y)
+
+
+def learned(estimator):
+    """One vector: coefs_, intercepts_, loss_curve_."""
+    arrays = *estimator.coefs_, *estimator.intercepts_, np.array(estimator.loss_curve_)
+    return np.concatenate([np.ravel(array) for array in arrays])
+
+
+@dataclass(frozen=True)
 class Product:
     """One of the three products of a dense layer, on one thread.
 
@@ -224,6 +390,25 @@ PREDICTION = tuple(
         ((54, 128, 128, 7), "softmax"),
         ((784, 256, 128, 10), "softmax"),
     )
+)
+
+# What scikit-learn's users run: small nets that train in a moment, one row, many fits at once.
+ESTIMATORS = (
+    *(
+        Fit(*case, dtype=dtype)
+        for case in (
+            ("iris", (4, 16, 3), 150, 1),
+            ("iris", (4, 16, 3), 150, 100),
+            ("digits", (64, 64, 10), 1797, 50),
+            ("breast_cancer", (30, 64, 64, 1), 569, 100),
+            ("made up", (54, 128, 128, 7), 10_000, 5),
+            ("made up", (784, 256, 128, 10), 10_000, 2),
+        )
+        for dtype in ("float32", "float64")
+    ),
+    *(case for case in PREDICTION if case.rows == 1 and case.layer_sizes[-1] > 1),
+    Search("loky"),
+    Search("threading"),
 )
 
 PRODUCTS = tuple(
