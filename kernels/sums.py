@@ -110,6 +110,36 @@ def _row_dots_plain(rows, cols, x, weights, start, out):
         out[:rows] = start[0] + x[: rows * cols].reshape(rows, cols) @ weights[:cols]
 
 
+@intrinsic
+def _sum_of_squares_lowered(typing_context, n, x):
+    def generate(context, builder, signature, arguments):
+        n, x = arguments
+        double = ir.DoubleType()
+        count = simd.lanes_of(double)
+        wide = ir.VectorType(double, count)
+        totals = [cgutils.alloca_once_value(builder, ir.Constant(wide, [0.0] * count)) for _ in range(_CHAINS)]
+        step = ir.Constant(_I64, _CHAINS * count)
+        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), n, step, inc=True) as (j, _):
+            for i, total in enumerate(totals):
+                at = builder.add(j, ir.Constant(_I64, i * count))
+                mask = simd.tail_mask(builder, builder.sub(n, at), count)
+                value = simd.load(builder, builder.gep(x, [at]), count, mask)
+                number = simd.Lanes(builder, value if value.type == wide else builder.fpext(value, wide))
+                before = simd.Lanes(builder, builder.load(total))
+                builder.store(simd.fma(number, number, before).value, total)
+        a, b, c, d = (builder.load(total) for total in totals)
+        return simd.reduce(builder, "add", builder.fadd(builder.fadd(a, b), builder.fadd(c, d)))
+
+    return types.float64(types.int64, x), generate
+
+
+def _sum_of_squares_plain(n, x):
+    """Sum of the squares of the first n numbers of a span, in float64."""
+    wide = x[:n].astype(np.float64)
+    return float(np.dot(wide, wide))
+
+
+sum_of_squares = _sum_of_squares_plain if config.DISABLE_JIT else _sum_of_squares_lowered
 row_dots = _row_dots_plain if config.DISABLE_JIT else _row_dots_lowered
 row_sums = _row_sums_plain if config.DISABLE_JIT else _row_sums_lowered
 column_sums = _column_sums_plain if config.DISABLE_JIT else _column_sums_lowered

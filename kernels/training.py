@@ -36,6 +36,7 @@ from .optimizers import CODES, N_CONSTANTS, prepare, update
 from .pointwise import not_finite
 from .simd import span
 from .subnormals import flush_subnormals, restore
+from .sums import sum_of_squares
 from .team import NOT_FINITE, barrier, read, share, write
 
 # Positions in `choices`.
@@ -139,14 +140,8 @@ def update_biases(l, params, grads, slots, layers, optimizer, constants):
 
 @part
 def squared_norm(vector, first, last):
-    """Sum of the squares of ``vector[first:last]`` in float64, in four running sums."""
-    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-    for i in range(first, last - 3, 4):
-        a, b, c, d = float(vector[i]), float(vector[i + 1]), float(vector[i + 2]), float(vector[i + 3])
-        s0, s1, s2, s3 = s0 + a * a, s1 + b * b, s2 + c * c, s3 + d * d
-    for i in range(last - (last - first) % 4, last):
-        s0 += float(vector[i]) * float(vector[i])
-    return (s0 + s1) + (s2 + s3)
+    """Sum of the squares of ``vector[first:last]`` in float64."""
+    return sum_of_squares(last - first, span(vector, first, last - first))
 
 
 @inlined

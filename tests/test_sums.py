@@ -1,5 +1,6 @@
 """Sums over rows and columns, and dot products with the rows: exact where they can be, within their roundings else."""
 
+import math
 from itertools import product
 
 import numba
@@ -28,6 +29,11 @@ def run_row_sums(rows, cols, x, weights, start, out):
 def run_row_dots(rows, cols, x, weights, start, out):
     weights, start = span(weights, 1, cols), span(start, 1, 1)
     sums.row_dots(rows, cols, span(x, 3, rows * cols), weights, start, span(out, 2, rows))
+
+
+@numba.njit
+def run_sum_of_squares(n, x):
+    return sums.sum_of_squares(n, span(x, 3, n))
 
 
 KINDS = {  # the kernel; its sums in the precision of the arguments; how many numbers go into each
@@ -107,3 +113,15 @@ def test_a_row_has_the_same_bits_in_any_company(kind, dtype):
     together = evaluate(kind, x, weights, start)
     alone = [evaluate(kind, x[i : i + 1], weights, start)[0] for i in range(7)]
     assert_array_equal(alone, together)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_squares_are_added_in_float64(dtype):
+    rng = np.random.default_rng(4)
+    for n in [0, 1, 7, 8, 9, 31, 32, 33, 95, 1000]:
+        x = np.full(n + 75, np.nan, dtype)
+        x[3 : 3 + n] = rng.standard_normal(n) * 10.0 ** rng.integers(-3, 4, n)
+        expected = math.fsum(float(v) ** 2 for v in x[3 : 3 + n])
+        assert run_sum_of_squares(n, x) == pytest.approx(expected, rel=n * 2.0**-53)
+    x[500] = np.nan
+    assert np.isnan(run_sum_of_squares(1000, x))
