@@ -21,8 +21,10 @@ _HOMES = {
     "RMSprop": "optimizers",
     "Adam": "optimizers",
     "AdamW": "optimizers",
+    "Huber": "losses",
+    "Quantile": "losses",
 }
-_MODULES = ("initializers", "kernels", "optimizers", "plotting", "schedules")
+_MODULES = ("initializers", "kernels", "losses", "optimizers", "plotting", "schedules")
 __all__ = [*_HOMES]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._network import Network
+from .losses import Loss
 from .optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -20,7 +21,7 @@ class EstimatorNetwork(Network):
     alpha = 0.0
 
     def __init__(
-        self, sizes: list[int], hidden: tuple[str, ...], output: str, loss: str, method: Optimizer, dtype: Any
+        self, sizes: list[int], hidden: tuple[str, ...], output: str, loss: str | Loss, method: Optimizer, dtype: Any
     ):
         super().__init__(sizes, hidden, output, loss, method, np.dtype(dtype), None)
         self._view()

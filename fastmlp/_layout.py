@@ -73,10 +73,12 @@ class Layout:
     layer_sizes : sequence of int
     codes : sequence of int
         The activation of each layer but the input, as the kernels number them.
+    parametric : bool
+        Whether the loss has a parameter, for which a workspace has a block.
     """
 
-    def __init__(self, layer_sizes: Sequence[int], codes: Sequence[int]):
-        self.sizes, self.codes = tuple(layer_sizes), tuple(codes)
+    def __init__(self, layer_sizes: Sequence[int], codes: Sequence[int], parametric: bool = False):
+        self.sizes, self.codes, self.parametric = tuple(layer_sizes), tuple(codes), parametric
         self.n_layers = len(self.sizes) - 1
         self.offsets: list[tuple[int, int]] = []  # of W and of b
         end = 0
@@ -135,6 +137,7 @@ class Layout:
             row[[backprop.INPUT, backprop.Z, backprop.A, backprop.DELTA]] = source, z, a, block(rows * fan_out)
             source = a
         blocks[backprop.TARGET] = block(rows * self.sizes[-1])
+        blocks[backprop.PARAMETER] = block(rows * self.sizes[-1]) if self.parametric else blocks[backprop.TARGET]
         blocks[backprop.VALUE] = block(rows * self.sizes[-1])
         blocks[backprop.ROW_LOSS] = block(rows)
         places = layers[:, [backprop.FAN_OUT, backprop.Z, backprop.A]].tolist()

@@ -9,9 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from . import _threads
 from . import _validation as validation
 from ._layout import A, Layout, Tables, Views, aligned_empty
-from .kernels import activations, backprop, losses, training
+from .kernels import activations, backprop, training
+from .kernels import losses as loss_kernels
 from .kernels import optimizers as optimizer_kernels
-from .kernels.backprop import ROW_LOSS, ROWS_TOGETHER
+from .kernels.backprop import PARAMETER, ROW_LOSS, ROWS_TOGETHER
+from .losses import Loss, name_of
 from .optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -35,7 +37,8 @@ class Network:
     layer_sizes : list of int
     activation : str or tuple of str
         Of all hidden layers, or of each.
-    output_activation, loss : str
+    output_activation : str
+    loss : str or Loss
     optimizer : Optimizer
     dtype : numpy.dtype
     rng : object
@@ -51,7 +54,7 @@ class Network:
         layer_sizes: list[int],
         activation: str | tuple[str, ...],
         output_activation: str,
-        loss: str,
+        loss: str | Loss,
         optimizer: Optimizer,
         dtype: np.dtype[Any],
         rng: Any,
@@ -63,9 +66,10 @@ class Network:
         hidden = (activation,) * (self.num_layers - 2) if isinstance(activation, str) else activation
         codes = [activations.CODES[name] for name in hidden]
         codes.append(activations.CODES.get(output_activation, activations.SOFTMAX))
-        self._layout = Layout(layer_sizes, codes)
-        self._loss_codes = losses.resolve(loss, output_activation)
-        self._target_range = validation.target_range(loss, output_activation, dtype)
+        self._loss_parameter = None if isinstance(loss, str) else np.array(loss.of_outputs(layer_sizes[-1]), dtype)
+        self._layout = Layout(layer_sizes, codes, self._loss_parameter is not None)
+        self._loss_codes = loss_kernels.resolve(name_of(loss), output_activation)
+        self._target_range = validation.target_range(name_of(loss), output_activation, dtype)
         self._empty = np.empty(0, dtype)  # for the arguments of kernels that a call does not have
         self._no_output = np.empty((0, 0), dtype)
         self._settings_of: tuple[float, float] | None = None
@@ -87,8 +91,8 @@ class Network:
         return self._output_activation
 
     @property
-    def loss(self) -> str:
-        """The loss in use ('auto' is resolved)."""
+    def loss(self) -> str | Loss:
+        """The loss in use ('auto' is resolved): its name, or, if it has a parameter, an instance."""
         return self._loss
 
     @property
@@ -175,6 +179,13 @@ class Network:
         _threads.together(part, _threads.share(_threads.team_size(n_threads, guess)), lambda: None)
         if not all(finite):
             validation.scan("X", x)
+
+    def _ready(self, ws: Array, tables: Tables) -> Array:
+        """A new workspace as the kernels that look at the loss want it: with the loss's parameter."""
+        if self._loss_parameter is not None:
+            k = len(self._loss_parameter)
+            ws[tables.blocks[PARAMETER] :][: tables.rows * k].reshape(-1, k)[:] = self._loss_parameter
+        return ws
 
     def _total_loss(self, x: Array, y: Array, tables: Tables, ws: Array) -> float:
         """The sum of the rows' losses."""

@@ -225,6 +225,8 @@ def targets(
     shape = array.shape
     if shape == (n_rows, k) or (shape == (n_rows,) and (k == 1 or output == "softmax")):
         if shape == (n_rows,) and output == "softmax":
+            if loss == "gamma":
+                raise ValueError(f"{name} must have shape ({n_rows}, {k}) for gamma; class indices imply zeros")
             return _class_indices(name, array, k, dtype)
         array = _as_kernel_array(array, dtype)
         if look or output == "softmax":
@@ -244,9 +246,9 @@ def _check_range(name: str, array: Array, output: str, loss: str, dtype: Any) ->
     if not (np.minimum.reduce(flat) >= low and np.maximum.reduce(flat) <= high):  # false for NaN, too
         _scan(name, array)
         where = tuple(np.argwhere((array < low) | (array > high))[0])
+        limits = "> 0" if loss == "gamma" else f"in [{low:g}, {high:g}]"
         raise ValueError(
-            f"{name} must be in [{low:g}, {high:g}] for {loss} of a {output} output,"
-            f" got {array[where]:g} at {_place(name, where)}"
+            f"{name} must be {limits} for {loss} of a {output} output, got {array[where]:g} at {_place(name, where)}"
         )
     if output == "softmax" and loss == "cross_entropy":
         sums = array.sum(axis=1, dtype=np.float64)
@@ -259,6 +261,7 @@ def _check_range(name: str, array: Array, output: str, loss: str, dtype: Any) ->
 
 
 _LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float32, np.float64)}
+_LEAST = {np.dtype(kind): float(np.finfo(kind).tiny) for kind in (np.float32, np.float64)}  # above 0
 
 
 def target_range(loss: str, output: str, dtype: Any) -> tuple[float, float]:
@@ -266,6 +269,8 @@ def target_range(loss: str, output: str, dtype: Any) -> tuple[float, float]:
     largest = _LARGEST[dtype]
     if loss == "binary_cross_entropy" or (loss == "cross_entropy" and output == "softmax"):
         return 0.0, 1.0
+    if loss == "gamma":
+        return _LEAST[dtype], largest
     return (0.0 if loss in ("cross_entropy", "poisson") else -largest), largest
 
 

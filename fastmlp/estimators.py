@@ -23,6 +23,7 @@ from ._scoring import Rows, dense_parts
 from ._solvers import SOLVERS
 from .fitting import Data
 from .kernels import activations
+from .losses import Loss
 from .schedules import SCHEDULES
 
 Array = NDArray[Any]
@@ -85,7 +86,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         """Targets as `_encode` gives them; of other rows, if it is not `known` that they suit."""
         raise NotImplementedError
 
-    def _output_and_loss(self) -> tuple[str, str]:
+    def _output_and_loss(self) -> tuple[str, str | Loss]:
         """scikit-learn's name of the output activation, and the network's loss."""
         raise NotImplementedError
 
@@ -189,11 +190,15 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         data = _data(x, targets, None, dtype)
         return Rows(data.x, data.y.reshape(len(labels), -1), None, labels)
 
-    @staticmethod
-    def _check_unchanged(sizes: list[int], network: EstimatorNetwork) -> None:
+    def _check_unchanged(self, sizes: list[int], network: EstimatorNetwork) -> None:
         if sizes != network.layer_sizes:
             raise ValueError(
                 f"a fit that goes on must keep its layers: they have been {network.layer_sizes}, and would be {sizes}"
+            )
+        if self._output_and_loss()[1] != network.loss:
+            raise ValueError(
+                f"a fit that goes on must keep its loss: it has been {network.loss}, and would be"
+                f" {self._output_and_loss()[1]}"
             )
 
     @contextlib.contextmanager

@@ -126,7 +126,7 @@ def fit(mlp: "MLP", data: Data, held_out: tuple[Array, Array] | None, options: O
 def mean_loss(mlp: "MLP", x: Array, y: Array) -> float:
     """Mean over rows of the objective without the L2 penalty."""
     tables = mlp._layout.tables(min(len(x), ROWS_TOGETHER))
-    workspace = aligned_empty(tables.size, mlp.dtype)
+    workspace = mlp._ready(aligned_empty(tables.size, mlp.dtype), tables)
     return mlp._total_loss(x, y, tables, workspace) / len(x)
 
 
@@ -140,7 +140,7 @@ class Trainer:
         self.x = (x.reshape(-1), none, none) if dense else (x.data, *map(np.int64, (x.indices, x.indptr)))
         rows = options.batch_size
         self.tables = mlp._layout.tables(rows)
-        self.workspace = aligned_empty(self.tables.size, mlp.dtype)
+        self.workspace = mlp._ready(aligned_empty(self.tables.size, mlp.dtype), self.tables)
         n = mlp._layout.n_parameters
         self.gradient_vector = aligned_empty(n, mlp.dtype)
         self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, mlp.dtype)

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _validation as validation
 from . import fitting, persistence
+from . import losses as parametric
 from ._layout import A, Views, Z, aligned_empty
 from ._network import ForwardPass, Network
 from .initializers import INITIALIZERS, Initializer
@@ -40,9 +41,10 @@ class MLP(Network):
     weight_init : str or callable, default 'xavier'
         xavier, he, lecun (normal; with ``_uniform`` uniform), random (standard deviation 0.01), zeros, orthogonal; or a
         function of (fan_in, fan_out, rng) that returns W. Biases start at zero.
-    loss : str, default 'auto'
-        squared_error, absolute_error, binary_cross_entropy, cross_entropy or poisson. 'auto': binary_cross_entropy for
-        sigmoid outputs, cross_entropy for softmax, squared_error for the others.
+    loss : str or Loss, default 'auto'
+        squared_error, absolute_error, huber, quantile, binary_cross_entropy, cross_entropy, poisson or gamma; or an
+        instance of `fastmlp.Huber` or `fastmlp.Quantile`. 'auto': binary_cross_entropy for sigmoid outputs,
+        cross_entropy for softmax, squared_error for the others.
     optimizer : str or Optimizer, default 'sgd'
         sgd, momentum, nesterov, rmsprop, adam, adamw, or an instance from `fastmlp.optimizers`.
     dtype : float32 or float64, default float32
@@ -92,7 +94,7 @@ class MLP(Network):
         learning_rate: float = 0.01,
         weight_init: str | Initializer = "xavier",
         *,
-        loss: str = "auto",
+        loss: str | parametric.Loss = "auto",
         optimizer: str | Optimizer = "sgd",
         dtype: Any = np.float32,
         random_state: Any = None,
@@ -104,7 +106,7 @@ class MLP(Network):
         validation.choice("output_activation", output_activation, _OUTPUT)
         if output_activation == "softmax" and sizes[-1] == 1:
             raise ValueError("a softmax of one output is always 1; for two classes use sigmoid, or two outputs")
-        loss = validation.choice("loss", loss, ["auto", *losses.NAMES])
+        loss = parametric.resolve(loss, ["auto", *losses.NAMES])
         if loss == "auto":
             loss = _AUTO_LOSS.get(output_activation, "squared_error")
         self.learning_rate = validation.real("learning_rate", learning_rate, above=0.0)
@@ -186,7 +188,7 @@ class MLP(Network):
         """
         x = self._features(X)
         tables = self._layout.tables(len(x), keep_z=True)
-        ws = np.empty(tables.size, self._dtype)
+        ws = self._ready(np.empty(tables.size, self._dtype), tables)
         self._infer(x, tables, ws, self._no_output)
         self._forward = ForwardPass(x, ws, tables)
         return self._forward.output
@@ -305,31 +307,38 @@ class MLP(Network):
 
         squared_error: mean of (y_true - y_pred)**2 over all entries, without the factor 1/2. absolute_error: mean of
         ``|y_true - y_pred|``. binary_cross_entropy: mean over all entries, predictions kept 1e-15 away from 0 and 1.
-        cross_entropy: mean over rows of ``-sum(y_true * log(y_pred))``; y_true may be class indices. poisson: mean over
-        all entries of half the deviance, ``y_true * log(y_true / y_pred) - y_true + y_pred``. Computed in float64.
+        cross_entropy: mean over rows of ``-sum(y_true * log(y_pred))``; y_true may be class indices. poisson and gamma:
+        mean over all entries of half the deviance, ``y_true * log(y_true / y_pred) - y_true + y_pred`` and ``y_true /
+        y_pred - log(y_true / y_pred) - 1``. huber and quantile: mean over all entries. Computed in float64.
         """
+        loss = parametric.name_of(self._loss)
         p = validation.numeric("y_pred", y_pred).astype(np.float64)
         y = validation.numeric("y_true", y_true).astype(np.float64)
         if y.ndim == 1 and p.ndim == 2 and self._output_activation == "softmax":
             k = p.shape[1]
-            y = np.eye(k)[validation.targets("y_true", y, len(p), k, "softmax", self._loss, np.int64, "y_pred")]
+            y = np.eye(k)[validation.targets("y_true", y, len(p), k, "softmax", loss, np.int64, "y_pred")]
         if y.ndim == 1 and p.shape == (len(y), 1):
             y = y[:, None]
         if y.shape != p.shape or p.size == 0:
             raise ValueError(
                 f"y_true and y_pred must have the same shape and not be empty, got {y.shape} and {p.shape}"
             )
-        if self._loss == "cross_entropy":
+        if loss == "cross_entropy":
             terms = np.where(y > 0, y * np.log(np.maximum(p, 1e-300)), 0.0)
             return float(-np.mean(np.sum(terms, axis=-1)))
-        if self._loss == "binary_cross_entropy":
+        if loss == "binary_cross_entropy":
             p = np.clip(p, 1e-15, 1 - 1e-15)
             return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
-        if self._loss == "absolute_error":
+        if loss == "absolute_error":
             return float(np.mean(np.abs(y - p)))
-        if self._loss == "poisson":
+        if loss in ("poisson", "gamma"):
             p = np.maximum(p, 1e-300)
-            return float(np.mean(y * np.log(np.where(y > 0, y, 1) / np.where(y > 0, p, 1)) - y + p))
+            logarithm = np.log(np.where(y > 0, y, 1) / np.where(y > 0, p, 1))
+            return float(np.mean(y * logarithm - y + p if loss == "poisson" else y / p - logarithm - 1))
+        if isinstance(self._loss, parametric.Loss):
+            d, parameter = y - p, self._loss.of_outputs(p.shape[-1])
+            slope = np.clip(d, np.negative(parameter), parameter) if loss == "huber" else parameter - (d < 0)
+            return float(np.mean(slope * (d - slope / 2) if loss == "huber" else slope * d))
         return float(np.mean((y - p) ** 2))
 
     def loss_and_gradients(self, X: ArrayLike, y: ArrayLike) -> tuple[float, Views, Views]:
@@ -350,7 +359,7 @@ class MLP(Network):
         n = len(x)
         targets = self._targets("y", y, n)
         tables = self._layout.tables(n)
-        ws, empty = np.empty(tables.size, self._dtype), self._empty
+        ws, empty = self._ready(np.empty(tables.size, self._dtype), tables), self._empty
         loss = self._total_loss(x, targets, tables, ws) / n
         vector = self._gradient(tables, ws, targets, tables.block(ws, -1, A), empty, empty)
         assert vector is not None  # the targets have been checked
@@ -476,7 +485,7 @@ class MLP(Network):
         """
         rows = validation.integer("rows", rows, 1)
         tables = self._layout.tables(rows)
-        workspace = aligned_empty(tables.size, self._dtype)
+        workspace = self._ready(aligned_empty(tables.size, self._dtype), tables)
         layers, blocks = tables.layers.copy(), tables.blocks.copy()
         return self._parameters, layers, blocks, workspace, rows
 
@@ -485,7 +494,8 @@ class MLP(Network):
 
     def _targets(self, name: str, y: ArrayLike | None, n: int, rows_of: str = "X", look: bool = True) -> Array:
         k, output = self._layout.sizes[-1], self._output_activation
-        return validation.targets(name, y, n, k, output, self._loss, self._dtype, rows_of, look=look)
+        loss = parametric.name_of(self._loss)
+        return validation.targets(name, y, n, k, output, loss, self._dtype, rows_of, look=look)
 
     # --- copies and files -----------------------------------------------------------------------------------------
 

@@ -37,8 +37,8 @@ def save(mlp: "MLP", path: Any) -> None:
         "output_activation": mlp.output_activation,
         "learning_rate": learning_rate,
         "weight_init": mlp.weight_init if isinstance(mlp.weight_init, str) else None,
-        "loss": mlp.loss,
-        "optimizer": {"name": mlp.optimizer.name, **asdict(mlp.optimizer)},
+        "loss": mlp.loss if isinstance(mlp.loss, str) else _described(mlp.loss),
+        "optimizer": _described(mlp.optimizer),
         "dtype": mlp.dtype.name,
         "n_threads": None if mlp.n_threads is None else validation.integer("n_threads", mlp.n_threads, 1),
         "alpha": alpha,
@@ -59,6 +59,20 @@ def save(mlp: "MLP", path: Any) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _described(settings: Any) -> dict[str, Any]:
+    """The name of an optimiser or of a loss, and its hyperparameters."""
+    return {"name": settings.name, **asdict(settings)}
+
+
+def _made(kinds: dict[str, Any], described: dict[str, Any]) -> Any:
+    """The optimiser or the loss that `_described` described."""
+    settings = dict(described)
+    kind = kinds[settings.pop("name")]
+    if set(settings) != {field.name for field in fields(kind)}:
+        raise ValueError(f"{sorted(settings)} are not the hyperparameters of {kind.name}")
+    return kind(**settings)
 
 
 def _checksum(configuration: str, tensors: dict[str, Any]) -> str:
@@ -110,6 +124,7 @@ def _read(path: str) -> "MLP":
     from safetensors import safe_open
 
     from .initializers import INITIALIZERS
+    from .losses import LOSSES
     from .mlp import MLP
     from .optimizers import OPTIMIZERS
 
@@ -129,14 +144,13 @@ def _read(path: str) -> "MLP":
         tensors = {name: file.get_tensor(name) for name in _TENSORS}
     if metadata["checksum"] != _checksum(text, tensors):
         raise ValueError("its checksum does not fit its content")
-    settings = configuration.pop("optimizer")
-    kind = OPTIMIZERS[settings.pop("name")]
-    if set(settings) != {field.name for field in fields(kind)}:
-        raise ValueError(f"{sorted(settings)} are not the hyperparameters of {kind.name}")
+    configuration["optimizer"] = _made(OPTIMIZERS, configuration["optimizer"])
+    if isinstance(configuration["loss"], dict):
+        configuration["loss"] = _made(LOSSES, configuration["loss"])
     updates, weight_init = configuration.pop("updates"), configuration.pop("weight_init")
     if weight_init is not None:
         validation.choice("weight_init", weight_init, INITIALIZERS)
-    mlp = MLP(**configuration, optimizer=kind(**settings), weight_init="zeros")
+    mlp = MLP(**configuration, weight_init="zeros")
     _restore(mlp, tensors, updates)
     mlp.weight_init = weight_init
     return mlp

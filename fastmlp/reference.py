@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Elementwise = Callable[[Array], Array]
 Hyper = Mapping[str, float | Array]
+Parameter = float | Array  # of a loss: one number, or (k,)
 
 # ---- activations: f and f' side by side; at a kink, z = 0, f' is the slope from the left ----
 
@@ -178,7 +179,32 @@ def absolute_error(output_activation: str, z: Array, y: Array) -> tuple[Array, A
     return np.abs(d), chain_through_output(output_activation, z, np.sign(d))
 
 
-LOSSES = {f.__name__: f for f in (squared_error, binary_cross_entropy, cross_entropy, poisson, absolute_error)}
+def gamma(output_activation: str, z: Array, y: Array) -> tuple[Array, Array]:
+    """L = y / a - log(y / a) - 1 with dL/da = 1 / a - y / a^2. Exp and softmax: log a from the score."""
+    a = activate(output_activation, z)
+    loss, delta = cross_entropy(output_activation, z, np.ones_like(y))  # -log a
+    return y / a - loss - np.log(y) - 1, chain_through_output(output_activation, z, -y / a**2) - delta
+
+
+def huber(output_activation: str, z: Array, y: Array, delta: Parameter = 1.0) -> tuple[Array, Array]:
+    """L = 1/2 d^2 with d = a - y where |d| <= delta, else delta (|d| - delta / 2); dL/da = d, else delta sign(d)."""
+    d = activate(output_activation, z) - y
+    near = np.abs(d) <= delta
+    slope = np.where(near, d, delta * np.sign(d))
+    return np.where(near, d**2 / 2, delta * (np.abs(d) - delta / 2)), chain_through_output(output_activation, z, slope)
+
+
+def quantile(output_activation: str, z: Array, y: Array, q: Parameter = 0.5) -> tuple[Array, Array]:
+    """L = max(q (y - a), (q - 1) (y - a)) with dL/da = -q below y, 1 - q above."""
+    d = y - activate(output_activation, z)
+    slope = np.where(d > 0, -q, np.where(d < 0, 1 - q, 0.0))
+    return np.maximum(q * d, (q - 1) * d), chain_through_output(output_activation, z, slope)
+
+
+LOSSES: dict[str, Callable[..., tuple[Array, Array]]] = {
+    f.__name__: f
+    for f in (squared_error, binary_cross_entropy, cross_entropy, poisson, absolute_error, gamma, huber, quantile)
+}
 
 
 def default_loss(output_activation: str) -> str:
@@ -186,7 +212,7 @@ def default_loss(output_activation: str) -> str:
     return {"sigmoid": "binary_cross_entropy", "softmax": "cross_entropy"}.get(output_activation, "squared_error")
 
 
-def loss_and_delta(output_activation: str, loss: str, z: Array, y: Array) -> tuple[Array, Array]:
+def loss_and_delta(output_activation: str, loss: str, z: Array, y: Array, *parameter: Parameter) -> tuple[Array, Array]:
     """Loss of each row and its gradient with respect to the scores.
 
     Parameters
@@ -195,6 +221,8 @@ def loss_and_delta(output_activation: str, loss: str, z: Array, y: Array) -> tup
         A name from `OUTPUT_ACTIVATIONS` and one from `LOSSES`; every pair is allowed.
     z, y : (n, k) arrays
         Scores before the output activation, and dense targets.
+    *parameter : float or (k,) array
+        Of huber and quantile, if it is not 1 or 0.5.
 
     Returns
     -------
@@ -202,7 +230,7 @@ def loss_and_delta(output_activation: str, loss: str, z: Array, y: Array) -> tup
         Loss summed over outputs, and d row_loss / dz, not divided by n.
     """
     with np.errstate(all="ignore"):
-        entries, delta = LOSSES[loss](output_activation, z, y)
+        entries, delta = LOSSES[loss](output_activation, z, y, *parameter)
         return np.sum(entries, axis=1), delta
 
 
@@ -313,6 +341,8 @@ class MLP:
         From `ACTIVATIONS`: one for all hidden layers, or one for each.
     output_activation, loss, optimizer : str
         From `OUTPUT_ACTIVATIONS`; `LOSSES` or 'auto' (see `default_loss`); `OPTIMIZERS`.
+    loss_parameter : tuple of float or (k,) array
+        Of huber or quantile; empty: 1 or 0.5.
     learning_rate, alpha : float
         Step, and factor of the L2 term in the objective.
     weights, biases : lists of (fan_in, fan_out) and (1, fan_out) arrays, optional
@@ -328,13 +358,14 @@ class MLP:
     def __init__(
         self, layer_sizes: Sequence[int], activation: str | Sequence[str] = "relu", output_activation: str = "sigmoid",
         learning_rate: float = 0.01, weights: Sequence[Array] | None = None, biases: Sequence[Array] | None = None, *,
-        loss: str = "auto", optimizer: str = "sgd", hyper: Hyper | None = None, alpha: float = 0.0,
-        order_state: Sequence[int] | None = None,
+        loss: str = "auto", loss_parameter: tuple[Parameter, ...] = (), optimizer: str = "sgd",
+        hyper: Hyper | None = None, alpha: float = 0.0, order_state: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
         self.layer_sizes, self.num_layers, hidden = list(layer_sizes), len(layer_sizes), len(layer_sizes) - 2
         self.activation, self.output_activation, self.learning_rate = activation, output_activation, learning_rate
         self.hidden_activations = [activation] * hidden if isinstance(activation, str) else list(activation)
         self.loss = default_loss(output_activation) if loss == "auto" else loss
+        self.loss_parameter = loss_parameter
         self.optimizer, self.alpha = optimizer, alpha
         self.shuffler = None if order_state is None else Shuffler(order_state)
         size = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(layer_sizes))
@@ -383,7 +414,7 @@ class MLP:
         if output_gradient is not None:
             delta = chain_through_output(self.output_activation, z, output_gradient)
         elif y is not None:
-            delta = loss_and_delta(self.output_activation, self.loss, z, self._dense(y))[1] / len(z)
+            delta = self._loss_and_delta(y)[1] / len(z)
         else:
             raise ValueError("backward needs y or output_gradient")
         dW, db = layer_views(np.zeros_like(self.parameters), self.layer_sizes)
@@ -414,13 +445,15 @@ class MLP:
                 return float(np.mean(np.abs(y - y_pred)))
             if self.loss == "poisson":
                 return float(np.mean(_times(y, np.log(y / y_pred)) - y + y_pred))
+            if self.loss in ("gamma", "huber", "quantile"):
+                return float(np.mean(LOSSES[self.loss]("linear", y_pred, y, *self.loss_parameter)[0]))
             return float(-np.mean(row_sum(_times(y, np.log(y_pred)))))
 
     def loss_and_gradients(self, X: Array, y: NDArray[Any]) -> tuple[float, list[Array], list[Array]]:
         """Objective (L2 term included), dW and db."""
         dW, db = self.backward(X, y, self.forward(X))
         penalty = self.alpha / 2 * sum(float(np.sum(W**2)) for W in self.weights)
-        return float(np.mean(self._row_loss(y))) + penalty, dW, db
+        return float(np.mean(self._loss_and_delta(y)[0])) + penalty, dW, db
 
     def fit(self, X: Array, y: NDArray[Any], *, epochs: int, batch_size: int) -> list[float]:
         """Train; return each epoch's mean over rows of the loss (no L2 term), every batch taken before its update.
@@ -434,13 +467,14 @@ class MLP:
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
                 dW, db = self.backward(X[rows], y[rows], self.forward(X[rows]))
-                total += float(np.sum(self._row_loss(y[rows])))
+                total += float(np.sum(self._loss_and_delta(y[rows])[0]))
                 self.update_parameters(dW, db)
             losses.append(total / len(order))
         return losses
 
-    def _row_loss(self, y: NDArray[Any]) -> Array:
-        return loss_and_delta(self.output_activation, self.loss, self.pre_activations[-1], self._dense(y))[0]
+    def _loss_and_delta(self, y: NDArray[Any]) -> tuple[Array, Array]:
+        z = self.pre_activations[-1]
+        return loss_and_delta(self.output_activation, self.loss, z, self._dense(y), *self.loss_parameter)
 
     def _dense(self, y: NDArray[Any]) -> Array:
         """Targets as (n, k), class indices as one-hot rows."""

@@ -1,15 +1,18 @@
 """MLPRegressor: scikit-learn's, to the letter, on compiled kernels."""
 
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin, _fit_context
-from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import StrOptions
+from sklearn.metrics import d2_pinball_score
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from .estimators import BaseMLP, goes_in_batches
+from .losses import Huber, Loss, Quantile
 
 Array = NDArray[Any]
 
@@ -22,9 +25,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson', 'absolute_error'}, default 'squared_error'
-        Half the squared error; half the Poisson deviance of ``exp(z)``, for targets of at least 0; or the absolute
-        error, whose predictions are medians.
+    loss : {'squared_error', 'poisson', 'absolute_error', 'huber', 'quantile', 'gamma'}, default 'squared_error'
+        'squared_error': half of it. 'poisson', 'gamma': half the deviance of ``exp(z)``, for targets of at least 0,
+        above 0. 'absolute_error': predictions are medians. 'huber': half the squared error where it is at most `delta`
+        from the target, beyond that its tangent. 'quantile': the pinball loss of `quantile`.
+    delta : float, default 1.0
+        See 'huber'.
+    quantile : float or array-like of float, default 0.5
+        The share of targets that should lie below the prediction, more than 0 and less than 1. With several, each has
+        its output in one network, and nothing keeps them from crossing; `predict` gives (n_samples, n_quantiles), or
+        for several targets (n_samples, n_targets, n_quantiles).
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
 shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
 beta_1, beta_2, epsilon, n_iter_no_change, max_fun, scoring, clip_norm, weight_decay, rho, warmup, diagnostics, \
@@ -36,7 +46,7 @@ n_threads, dtype, coefs_init, intercepts_init
     loss_ : float
         See `MLPClassifier`; the squared errors' mean over outputs, as in scikit-learn.
     validation_scores_ : list of float or None
-        With early stopping, R2 on the rows set aside after each epoch.
+        With early stopping, R2 (see `score`) on the rows set aside after each epoch.
     out_activation_ : {'identity', 'exp'}
         The output's activation.
     best_loss_, loss_curve_, best_validation_score_, t_, coefs_, intercepts_, learning_rate_, n_features_in_, \
@@ -57,7 +67,9 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson", "absolute_error"})],
+        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile", "gamma"})],
+        "delta": [Interval(Real, 0, None, closed="neither")],
+        "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"],
     }
     _y_checks: ClassVar[dict[str, Any]] = {"y_numeric": True}
 
@@ -88,6 +100,8 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        delta: float = 1.0,
+        quantile: Any = 0.5,
         scoring: Any = None,
         clip_norm: float | None = None,
         weight_decay: float | None = None,
@@ -134,36 +148,89 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            With several quantiles the last axis is theirs.
         """
         outputs = self._outputs(X)
+        n_quantiles = len(self._quantiles())
+        if n_quantiles:
+            return outputs if outputs.shape[1] == n_quantiles else outputs.reshape(len(outputs), -1, n_quantiles)
         return outputs if outputs.shape[1] > 1 else outputs[:, 0]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R2; with loss='quantile' D2 of the pinball loss, the mean over quantiles (see `d2_pinball_score`).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+            1 at best, and 0 if all predictions are the mean of y, or its quantiles.
+        """
+        if self.loss != "quantile":
+            return float(super().score(X, y, sample_weight))
+        outputs = self._outputs(X)
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        check_consistent_length(outputs, y, sample_weight)
+        weights = None if sample_weight is None else np.asarray(sample_weight)
+        return self._score_outputs(self._targets_of(y), outputs, weights)
 
     def _encode(self, y: Any, incremental: bool) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        self._check_counts(y)
-        self.n_outputs_ = y.shape[1] if y.ndim == 2 else 1
-        targets: Array = y
-        return targets
+        self._check_range(y)
+        self.n_outputs_ = (y.shape[1] if y.ndim == 2 else 1) * self._n_quantiles()
+        return self._for_each_quantile(y)
 
     def _targets_of(self, y: Any, known: bool = True) -> Array:
-        targets = np.asarray(y, np.float64)
-        if targets.size != len(targets) * self.n_outputs_:
-            raise ValueError(f"y must have {self.n_outputs_} outputs, got shape {targets.shape}")
-        self._check_counts(targets)
-        return targets
+        targets, n_targets = np.asarray(y, np.float64), self.n_outputs_ // self._n_quantiles()
+        if targets.size != len(targets) * n_targets:
+            raise ValueError(f"y must have {n_targets} outputs, got shape {targets.shape}")
+        self._check_range(targets)
+        return self._for_each_quantile(targets)
 
-    def _check_counts(self, y: Array) -> None:
+    def _check_range(self, y: Array) -> None:
         if self.loss == "poisson" and np.min(y) < 0:
             raise ValueError(f"y must be at least 0 for loss='poisson', got {np.min(y)}")
+        if self.loss == "gamma" and np.min(y) <= 0:
+            raise ValueError(f"y must be greater than 0 for loss='gamma', got {np.min(y)}")
 
-    def _output_and_loss(self) -> tuple[str, str]:
-        return ("exp" if self.loss == "poisson" else "identity"), self.loss
+    def _quantiles(self) -> Any:
+        """Those that predictions have an axis for; () if they have none."""
+        several = self.loss == "quantile" and not isinstance(self.quantile, Real)
+        return Quantile(self.quantile).quantile if several else ()
+
+    def _n_quantiles(self) -> int:
+        """How many outputs a target has."""
+        return len(self._quantiles()) or 1
+
+    def _for_each_quantile(self, y: Array) -> Array:
+        """Targets once for each output."""
+        n = self._n_quantiles()
+        return y if n == 1 else np.repeat(y.reshape(len(y), -1), n, axis=1)
+
+    def _labels_of(self, y: Array) -> Any:
+        return super()._labels_of(y[:, :: self._n_quantiles()])
+
+    def _output_and_loss(self) -> tuple[str, str | Loss]:
+        if self.loss == "huber":
+            return "identity", Huber(float(self.delta))
+        if self.loss == "quantile":
+            of_a_target = self._quantiles() or (float(self.quantile),)
+            return "identity", Quantile(of_a_target * (self.n_outputs_ // len(of_a_target)))
+        return ("exp" if self.loss in ("poisson", "gamma") else "identity"), self.loss
 
     def _score_outputs(self, y: Array, outputs: Array, weights: Array | None) -> float:
         if not np.isfinite(outputs).all():
             return float("nan")
-        y, outputs = y.astype(np.float64), outputs.astype(np.float64)
+        y, outputs = y.reshape(outputs.shape).astype(np.float64), outputs.astype(np.float64)
+        if self.loss == "quantile":
+            quantiles = np.resize(self.quantile, self.n_outputs_).tolist()
+            triples = zip(y.T, outputs.T, quantiles, strict=True)
+            return float(np.mean([d2_pinball_score(t, p, sample_weight=weights, alpha=q) for t, p, q in triples]))
         residual = np.average((y - outputs) ** 2, axis=0, weights=weights)
         spread = np.average((y - np.average(y, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
         # scikit-learn's r2_score for targets that are all the same: 1 if they are met, else 0

@@ -20,10 +20,11 @@ from .softmax import softmax, softmax_backward
 FAN_IN, FAN_OUT, ACTIVATION, W, B, INPUT, Z, A, DELTA = range(9)
 N_COLUMNS = 9
 
-# Positions in `blocks`: a row of zeros as long as the widest layer; (rows, outputs) of targets, and of scratch; one
-# loss for each row.
-ZEROS, TARGET, VALUE, ROW_LOSS = range(4)
-N_BLOCKS = 4
+# Positions in `blocks`: a row of zeros as long as the widest layer; (rows, outputs) of targets, of the loss's parameter
+# and of scratch; one loss for each row. Who makes a workspace writes the parameter, and kernels only read it; where the
+# loss has none, the block is that of the targets.
+ZEROS, TARGET, PARAMETER, VALUE, ROW_LOSS = range(5)
+N_BLOCKS = 5
 
 # Rows that go through all layers together: enough to reuse the weights, few enough to stay in the caches.
 ROWS_TOGETHER = 256
@@ -87,15 +88,17 @@ def output_activation(first, rows, layers, blocks, ws):
 def delta_from_outputs(first, rows, layers, blocks, ws, loss, gradient_of, scale):
     """`rows` rows from row `first` of ROW_LOSS and of the output layer's DELTA, ``scale * dL/dz``.
 
-    Reads the rows' TARGET, the output layer's A and Z, and, after a softmax, the VALUE that `output_activation` left.
+    Reads the rows' TARGET and PARAMETER, the output layer's A and Z, and, after a softmax, the VALUE that
+    `output_activation` left.
     """
     l = layers.shape[0] - 1
     k, code = layers[l, FAN_OUT], layers[l, ACTIVATION]
     value = span(ws, blocks[VALUE] + first * k, rows * k)
     z = value if code == SOFTMAX else block(l, Z, first, rows, layers, ws)
     a, delta = block(l, A, first, rows, layers, ws), block(l, DELTA, first, rows, layers, ws)
-    y, row_loss = span(ws, blocks[TARGET] + first * k, rows * k), span(ws, blocks[ROW_LOSS] + first, rows)
-    losses_and_delta(code, loss, gradient_of, rows, k, z, a, y, value, delta, row_loss, ws.dtype.type(scale))
+    y, parameter = span(ws, blocks[TARGET] + first * k, rows * k), span(ws, blocks[PARAMETER] + first * k, rows * k)
+    row_loss, factor = span(ws, blocks[ROW_LOSS] + first, rows), ws.dtype.type(scale)
+    losses_and_delta(code, loss, gradient_of, rows, k, z, a, y, parameter, value, delta, row_loss, factor)
 
 
 @inlined

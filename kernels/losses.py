@@ -1,7 +1,8 @@
 """Losses. To add one: write its function and add a row to TABLE.
 
-A row's function takes, for one number, (z, a, y): the score, the output and the target, and gives the loss and a
-gradient; `gradient_of` says with respect to what. A row with an `output` is the pair's own formula, from raw scores:
+A row's function takes, for one number, (z, a, y): the score, the output and the target, and, if the row names a
+`parameter`, that parameter's value for the output. It gives the loss and a gradient; `gradient_of` says with respect to
+what. A row with an `output` is the pair's own formula, from raw scores:
 no logarithm of a rounded probability, hence no clipping constant and no overflow. A row without one serves every other
 output activation through its derivative.
 """
@@ -51,6 +52,26 @@ def poisson(z, a, y):
     return where(y > 0.0, y * log(y / a), 0.0 * y) - y + a, 1.0 - where(y > 0.0, y / a, 0.0 * y)
 
 
+def huber(z, a, y, delta):
+    """``1/2 (a - y)**2`` where ``|a - y| <= delta``, beyond that its tangent."""
+    d = a - y
+    slope = where(d > delta, delta, where(d < -delta, -delta, d))
+    return slope * (d - 0.5 * slope), slope
+
+
+def quantile(z, a, y, q):
+    """The pinball loss, ``q (y - a)`` below the target and ``(1 - q) (a - y)`` above; its slope at a = y is 0."""
+    d = a - y
+    slope = where(d > 0.0, 1.0 - q, where(d < 0.0, -q, 0.0 * d))
+    return slope * d, slope
+
+
+def gamma(z, a, y):
+    """Half the deviance, ``y / a - log(y / a) - 1``, for y > 0; least, 0, at a = y."""
+    ratio = y / a
+    return ratio - log(ratio) - 1.0, (1.0 - ratio) / a
+
+
 def sigmoid_binary_cross_entropy(z, a, y):
     return softplus(z) - y * z, a - y
 
@@ -65,6 +86,11 @@ def exp_cross_entropy(z, a, y):
 
 def exp_poisson(z, a, y):
     return where(y > 0.0, y * (log(y) - z), 0.0 * y) - y + a, a - y
+
+
+def exp_gamma(z, a, y):
+    ratio = y / a
+    return ratio + z - log(y) - 1.0, 1.0 - ratio
 
 
 def softmax_squared_error(log_a, a, y):
@@ -85,11 +111,27 @@ def softmax_poisson(log_a, a, y):
     return where(y > 0.0, y * (log(y) - log_a), 0.0 * y) - y + a, a - y
 
 
+def softmax_huber(log_a, a, y, delta):
+    loss, slope = huber(log_a, a, y, delta)
+    return loss, a * slope
+
+
+def softmax_quantile(log_a, a, y, q):
+    loss, slope = quantile(log_a, a, y, q)
+    return loss, a * slope
+
+
+def softmax_gamma(log_a, a, y):
+    ratio = y / a
+    return ratio + log_a - log(y) - 1.0, 1.0 - ratio
+
+
 class Loss(NamedTuple):
     name: str
     function: object
     output: str | None = None  # the only output activation that it serves, or all that have no row of their own
     gradient_of: int = OUTPUT
+    parameter: str | None = None  # the name of a number that each output has one of
 
 
 TABLE = (
@@ -98,14 +140,21 @@ TABLE = (
     Loss("binary_cross_entropy", binary_cross_entropy),
     Loss("cross_entropy", cross_entropy),
     Loss("poisson", poisson),
+    Loss("gamma", gamma),
+    Loss("huber", huber, parameter="delta"),
+    Loss("quantile", quantile, parameter="quantile"),
     Loss("binary_cross_entropy", sigmoid_binary_cross_entropy, "sigmoid", SCORE),
     Loss("cross_entropy", sigmoid_cross_entropy, "sigmoid", SCORE),
     Loss("cross_entropy", exp_cross_entropy, "exp", SCORE),
     Loss("poisson", exp_poisson, "exp", SCORE),
+    Loss("gamma", exp_gamma, "exp", SCORE),
     Loss("squared_error", softmax_squared_error, "softmax", LOG_OUTPUT),
     Loss("absolute_error", softmax_absolute_error, "softmax", LOG_OUTPUT),
     Loss("cross_entropy", softmax_cross_entropy, "softmax", LOG_OUTPUT),
     Loss("poisson", softmax_poisson, "softmax", LOG_OUTPUT),
+    Loss("gamma", softmax_gamma, "softmax", LOG_OUTPUT),
+    Loss("huber", softmax_huber, "softmax", LOG_OUTPUT, "delta"),
+    Loss("quantile", softmax_quantile, "softmax", LOG_OUTPUT, "quantile"),
     Loss("binary_cross_entropy", None, "softmax", ROW),  # softmax_binary_cross_entropy
 )
 NAMES = tuple(dict.fromkeys(row.name for row in TABLE))
@@ -120,19 +169,23 @@ def resolve(name, output):
     raise KeyError(name)
 
 
-def _scaled(function):
-    """`function` with its gradient times a number."""
+def _scaled(row):
+    """The function of a row with its gradient times a number."""
 
     def scaled(scale, z, a, y):
-        loss, gradient = function(z, a, y)
+        loss, gradient = row.function(z, a, y)
         return loss, scale[0] * gradient
 
-    return scaled
+    def scaled_with_parameter(scale, z, a, y, parameter):
+        loss, gradient = row.function(z, a, y, parameter)
+        return loss, scale[0] * gradient
+
+    return scaled if row.parameter is None else scaled_with_parameter
 
 
-# _evaluate(code, rows, n, pitch, (z, a, y, loss, gradient), (scale,))
-_functions = [_scaled(row.function) for row in TABLE if row.function is not None]
-_evaluate = pointwise(_functions, inputs=(0, 1, 2), outputs=(3, 4), n_scalars=1)
+# _evaluate(code, rows, n, pitch, (z, a, y, parameter, loss, gradient), (scale,))
+_functions = [_scaled(row) for row in TABLE if row.function is not None]
+_evaluate = pointwise(_functions, inputs=(0, 1, 2, 3), outputs=(4, 5), n_scalars=1)
 
 
 @part
@@ -179,18 +232,18 @@ def softmax_binary_cross_entropy(rows, k, log_a, a, y, value, delta, scale):
 
 
 @part
-def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, value, delta, row_loss, scale):
+def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, value, delta, row_loss, scale):
     """Losses and the output layer's delta from its outputs.
 
-    Spans of rows x k numbers: `z` scores (log a after a softmax), `a` outputs and `y` targets are read; `delta`,
-    ``scale * dL/dz``, and `value` (scratch, may be z) are written, and `row_loss` (rows numbers): the loss of each row,
-    summed over its outputs. `scale` is of the spans' type.
+    Spans of rows x k numbers: `z` scores (log a after a softmax), `a` outputs, `y` targets and the loss's `parameter`
+    (anything, if it has none) are read; `delta`, ``scale * dL/dz``, and `value` (scratch, may be z) are written, and
+    `row_loss` (rows numbers): the loss of each row, summed over its outputs. `scale` is of the spans' type.
     """
     n = rows * k
     if gradient_of == ROW:
         softmax_binary_cross_entropy(rows, k, z, a, y, value, delta, scale)
     else:
-        _evaluate(loss, 1, n, n, (z, a, y, value, delta), (scale,))
+        _evaluate(loss, 1, n, n, (z, a, y, parameter, value, delta), (scale,))
     if gradient_of == OUTPUT:
         activate_backward(output, n, delta, z, a)
     elif gradient_of == LOG_OUTPUT:

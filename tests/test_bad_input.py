@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
-from fastmlp import MLP, Adam, AdamW, Momentum, Nesterov, RMSprop
+from fastmlp import MLP, Adam, AdamW, Huber, Momentum, Nesterov, Quantile, RMSprop
 from fastmlp.kernels import JIT, training
 
 N = 6
@@ -275,11 +275,36 @@ def test_bad_targets(kind, call, value, error, message):
         ("linear", "cross_entropy", -0.5, r"y must be in \[0, .*for cross_entropy of a linear output, got -0\.5"),
         ("tanh", "binary_cross_entropy", -0.5, r"y must be in \[0, 1\] for binary_cross_entropy of a tanh output"),
         ("softmax", "binary_cross_entropy", 1.5, r"y must be in \[0, 1\] for binary_cross_entropy of a softmax output"),
+        ("exp", "gamma", 0.0, r"y must be > 0 for gamma of a exp output, got 0 at y\[0, 0\]"),
     ],
 )
 def test_targets_that_the_loss_has_no_value_for(output, loss, value, message):
     mlp = MLP([3, 2], output_activation=output, loss=loss, random_state=0)
     rejected(mlp, lambda mlp: mlp.fit(X, np.full((N, 2), value)), ValueError, message)
+
+
+def test_class_indices_that_the_loss_has_no_value_for():
+    mlp = MLP([3, 2], output_activation="softmax", loss="gamma", random_state=0)
+    message = r"y must have shape \(6, 2\) for gamma; class indices imply zeros"
+    rejected(mlp, lambda mlp: mlp.fit(X, [0, 1] * 3), ValueError, message)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Huber(0), ValueError, "delta must be > 0 and finite, got 0"),
+        (lambda: Huber("1"), TypeError, "delta must be a number, got '1'"),
+        (lambda: Quantile(0), ValueError, "quantile must be > 0 and < 1 and finite, got 0"),
+        (lambda: Quantile(math.nan), ValueError, "quantile must be > 0 and < 1 and finite, got nan"),
+        (lambda: Quantile([0.5, 1]), ValueError, r"quantile\[1\] must be > 0 and < 1 and finite, got 1"),
+        (lambda: Quantile([]), ValueError, r"quantile must be a number or several, got \[\]"),
+        (lambda: Quantile("0.5"), TypeError, "quantile must be a number, got '0.5'"),
+        (lambda: Quantile([[0.5]]), TypeError, r"quantile\[0\] must be a number, got \[0.5\]"),
+    ],
+)
+def test_bad_parameters_of_losses(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
 
 
 # --- the network ---
@@ -323,6 +348,10 @@ BAD_NETWORKS = {
     ),
     "initialiser None": (([3, 1],), {"weight_init": None}, TypeError, r"weight_init must be a name, .*; got None"),
     "unknown loss": (([3, 1],), {"loss": "mse"}, ValueError, r"loss='mse' is not known; .*'squared_error'"),
+    "quantiles not one for each output": (
+        ([3, 2],), {"loss": Quantile([0.1, 0.5, 0.9])}, ValueError,
+        r"quantile must be one number or 2, one for each output; got \(0\.1, 0\.5, 0\.9\)",
+    ),
     "unknown optimiser": (([3, 1],), {"optimizer": "lion"}, ValueError, r"optimizer='lion' is not known; .*'adamw'"),
     "optimiser class": (([3, 1],), {"optimizer": Adam}, TypeError, r"optimizer must be .*'adam'.*; got <class .*Adam"),
     "optimiser None": (([3, 1],), {"optimizer": None}, TypeError, r"optimizer must be .*'adam'.*; got None"),

@@ -91,6 +91,11 @@ COMPLEX_LOSSES = {
     "cross_entropy": lambda a, y: -y * np.log(a),
     "absolute_error": lambda a, y: np.sqrt((a - y) ** 2),
     "poisson": lambda a, y: np.where(y > 0, y * np.log(np.where(y > 0, y, 1) / a), 0) - y + a,
+    "gamma": lambda a, y: y / a + np.log(a / y) - 1,
+    "huber": lambda a, y, delta: np.where(
+        np.abs((a - y).real) < delta, (a - y) ** 2 / 2, delta * (np.sqrt((a - y) ** 2) - delta / 2)
+    ),
+    "quantile": lambda a, y, q: np.where((y - a).real > 0, q * (y - a), (q - 1) * (y - a)),
 }
 
 
@@ -104,7 +109,10 @@ def objective(mlp, parameters, X, y):
         b = parameters[start + W.size : start + W.size + fan_out]
         start += (fan_in + 1) * fan_out
         a, penalty = COMPLEX[name](a @ W + b), penalty + mlp.alpha / 2 * (W**2).sum()
-    return COMPLEX_LOSSES[mlp.loss](a, y).sum() / len(X) + penalty
+    if isinstance(mlp.loss, str):
+        return COMPLEX_LOSSES[mlp.loss](a, y).sum() / len(X) + penalty
+    parameter = np.array(mlp.loss.of_outputs(y.shape[1]))
+    return COMPLEX_LOSSES[mlp.loss.name](a, y, parameter).sum() / len(X) + penalty
 
 
 def complex_step(f, x):

@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 from numpy.testing import assert_allclose
 
-from fastmlp import MLP
+from fastmlp import MLP, Huber, Quantile
 from fastmlp.kernels import activations, backprop, losses
 
 FLOATS = [np.float32, np.float64]
@@ -16,9 +16,18 @@ PAIRS = list(product(OUTPUTS, losses.NAMES))
 WIDE = np.longdouble
 
 
+DELTA = 0.375
+
+
+def quantiles(k):
+    """One for each of k outputs, exact in float32."""
+    return (np.arange(k) * 7 % 31 + 1) / 32
+
+
 def evaluate(output, loss, z, y):
     """(losses of the rows, dL/dz) by the kernels: those of a network whose only layer is the identity."""
     rows, k = z.shape
+    loss = {"huber": Huber(DELTA), "quantile": Quantile(quantiles(k))}.get(loss, loss)
     mlp = MLP([k, k], output_activation=output, loss=loss, weight_init=lambda n, *_: np.eye(n), dtype=z.dtype)
     network, codes = mlp.compiled_arguments(rows), mlp._loss_codes
     params, blocks, ws = network[0], network[2], network[3]
@@ -48,6 +57,9 @@ LOSS_FORMS = {
     "cross_entropy": lambda a, y: -y * np.log(a),
     "absolute_error": lambda a, y: np.abs(a - y),
     "poisson": lambda a, y: y * np.log(np.where(y > 0, y, 1)) - y * np.log(a) - y + a,
+    "gamma": lambda a, y: y / a - np.log(y / a) - 1,
+    "huber": lambda a, y: np.where(np.abs(a - y) < DELTA, (a - y) ** 2 / 2, DELTA * (np.abs(a - y) - DELTA / 2)),
+    "quantile": lambda a, y: np.maximum(quantiles(y.shape[1]) * (y - a), (quantiles(y.shape[1]) - 1) * (y - a)),
 }
 
 
@@ -82,6 +94,8 @@ def inside(output, loss, shape, dtype, rng):
 
 
 def targets(kind, output, loss, shape, dtype, rng):
+    if loss == "gamma":
+        return rng.uniform(0.1, 3, shape).astype(dtype)
     if loss == "squared_error" and output != "softmax":
         return rng.normal(0, 2, shape).astype(dtype)
     if output == "softmax":
@@ -112,9 +126,9 @@ def test_loss_and_gradient_of_every_pair(output, loss, kind, dtype):
             continue  # always 1: refused by the class
         z = inside(output, loss, shape, dtype, rng)
         y = targets(kind, output, loss, shape, dtype, rng)
-        if loss == "absolute_error":  # no kink within the differences' steps
-            a = OUTPUT_FORMS[output](z)
-            y = np.where(np.abs(a - y) < 0.1, a + dtype(0.2), y)
+        for kink in {"absolute_error": [0], "quantile": [0], "huber": [-DELTA, DELTA]}.get(loss, []):
+            a = OUTPUT_FORMS[output](z)  # no kink within the differences' steps
+            y = np.where(np.abs(a - y - kink) < 0.1, a + dtype(0.2 - kink), y)
         expected = row_losses(output, loss, z, y), gradient(output, loss, z, y)
         row_loss, delta = evaluate(output, loss, z, y)
         check((row_loss, delta), expected, dtype, shape[1])
@@ -184,6 +198,31 @@ def softmax_absolute_error(z, y):
     return np.abs(a - y), a * (g - (g * a).sum(axis=1, keepdims=True))
 
 
+def exp_gamma(z, y):
+    ratio = y * np.exp(-z)
+    return ratio + z - np.log(y) - 1, 1 - ratio
+
+
+def softmax_gamma(z, y):
+    log_a = scipy.special.log_softmax(z, axis=1)
+    ratio = y * np.exp(-log_a)
+    g = 1 - ratio  # dL/d log a
+    return ratio + log_a - np.log(y) - 1, g - np.exp(log_a) * g.sum(axis=1, keepdims=True)
+
+
+def softmax_huber(z, y):
+    a = scipy.special.softmax(z, axis=1)
+    d = np.abs(a - y)
+    g = np.sign(a - y) * np.minimum(d, DELTA)
+    return np.where(d < DELTA, d * d / 2, DELTA * (d - DELTA / 2)), a * (g - (g * a).sum(axis=1, keepdims=True))
+
+
+def softmax_quantile(z, y):
+    a, q = scipy.special.softmax(z, axis=1), quantiles(z.shape[1])
+    g = np.where(a > y, 1 - q, np.where(a < y, -q, 0))
+    return g * (a - y), a * (g - (g * a).sum(axis=1, keepdims=True))
+
+
 FUSED = {  # losses and gradients from scores, without overflow
     ("sigmoid", "binary_cross_entropy"): lambda z, y: (softplus(z) - y * z, scipy.special.expit(z) - y),
     ("sigmoid", "cross_entropy"): lambda z, y: (y * softplus(-z), -y * scipy.special.expit(-z)),
@@ -197,6 +236,10 @@ FUSED = {  # losses and gradients from scores, without overflow
     ("softmax", "absolute_error"): softmax_absolute_error,
     ("exp", "poisson"): exp_poisson,
     ("softmax", "poisson"): softmax_poisson,
+    ("exp", "gamma"): exp_gamma,
+    ("softmax", "gamma"): softmax_gamma,
+    ("softmax", "huber"): softmax_huber,
+    ("softmax", "quantile"): softmax_quantile,
 }
 
 
@@ -212,9 +255,11 @@ def test_fused_pairs_at_extreme_scores(output, loss, kind, size, dtype):
     rng = np.random.default_rng(2)
     shape = (60, 4)
     z = (size * rng.choice([-1, -0.5, 0, 0.7, 1], shape)).astype(dtype)
-    y = targets(kind, output, "cross_entropy", shape, dtype, rng)
+    y = targets(kind, output, "gamma" if loss == "gamma" else "cross_entropy", shape, dtype, rng)
     if (output, loss) == ("exp", "poisson"):
         z = np.minimum(z, dtype(80))  # beyond, the loss itself, e**z, leaves float32
+    if loss == "gamma":
+        z = np.clip(z, -40, 40)  # likewise, e**-z
     entries, expected_delta = FUSED[output, loss](z.astype(WIDE), y.astype(WIDE))
     row_loss, delta = evaluate(output, loss, z, y)
     assert np.isfinite(row_loss).all()

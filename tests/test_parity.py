@@ -279,7 +279,7 @@ def test_compute_loss(network, data, twin, output, loss, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "gamma"])  # which has no value for a zero
 def test_class_indices_are_one_hot_rows(network, data, loss, dtype):
     mlp = network([3, 5, 4], "tanh", "softmax", loss=loss, dtype=dtype)
     X, _ = data(mlp, 9)

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from safetensors.numpy import save as serialize
 
 import fastmlp
-from fastmlp import MLP, Adam, AdamW, Momentum, Nesterov, RMSprop
+from fastmlp import MLP, Adam, AdamW, Huber, Momentum, Nesterov, Quantile, RMSprop
 
 N = 7
 RNG = np.random.default_rng(0)
@@ -52,7 +52,8 @@ OPTIMIZERS = ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", Momentu
 OPTIMIZERS += [RMSprop(0.5, 1e-3), Adam(0.5, 0.75, 1e-2), AdamW(weight_decay=0.3)]
 HEADS = [
     ("linear", "squared_error"), ("sigmoid", "auto"), ("softmax", "auto"), ("exp", "cross_entropy"),
-    ("softmax", "squared_error"), ("tanh", "squared_error"), ("sigmoid", "squared_error"),
+    ("softmax", "squared_error"), ("tanh", "squared_error"), ("sigmoid", "squared_error"), ("linear", Huber(0.25)),
+    ("linear", Quantile([0.1, 0.9])), ("linear", "quantile"),
 ]  # fmt: skip
 HIDDEN = [("relu", [5]), (["selu", "mish"], [4, 3]), ("gelu", []), (("silu", "tanh", "elu"), [2, 2, 2])]
 OTHERS = [
@@ -415,6 +416,11 @@ BAD_CONFIGURATIONS = {
     "unknown output": (_set(output_activation="relu"), "output_activation='relu' is not known"),
     "unknown loss": (_set(loss="mse"), "loss='mse' is not known"),
     "loss null": (_set(loss=None), "loss must be a name"),
+    "loss without a name": (_set(loss={"delta": 1.0}), "name"),
+    "loss without a parameter": (_set(loss={"name": "mse"}), "mse"),
+    "loss of another parameter": (_set(loss={"name": "huber", "quantile": 0.5}), "hyperparameters of huber"),
+    "loss out of range": (_set(loss={"name": "huber", "delta": -1}), "delta must be > 0"),
+    "quantiles too many": (_set(loss={"name": "quantile", "quantile": [0.1, 0.5, 0.9]}), "one number or 2"),
     "unknown initialiser": (_set(weight_init="glorot"), "weight_init='glorot' is not known"),
     "initialiser a number": (_set(weight_init=3), "weight_init must be a name"),
     "rate NaN": (_set(learning_rate=math.nan), "learning_rate must be > 0 and finite, got nan"),

@@ -19,7 +19,7 @@ ROWS = 11
 FACTORS = {
     "activation": HIDDEN,
     "output_activation": reference.OUTPUT_ACTIVATIONS,
-    "loss": [name for name in reference.LOSSES if name not in ("poisson", "absolute_error")],
+    "loss": ["squared_error", "binary_cross_entropy", "cross_entropy"],
     "optimizer": list(OPTIMIZERS),
     "shuffle": [False, True],
     "alpha": [0.0, 0.01],
@@ -56,7 +56,9 @@ def covering(factors):
 CASES = covering(FACTORS)
 # Where the loss has a value whatever the scores: steps must not lead out of its domain.
 _OPTIONS = {"activation": "tanh", "loss": "poisson", "optimizer": "adam", "shuffle": True, "alpha": 0.01}
-CASES += [{**_OPTIONS, "output_activation": "linear", "hidden": (4,), "batch_size": 4, "loss": "absolute_error"}]
+_LINEAR = {"output_activation": "linear", "hidden": (4,), "batch_size": 4}
+CASES += [{**_OPTIONS, **_LINEAR, "loss": loss} for loss in ("absolute_error", "huber", "quantile")]
+CASES += [{**_OPTIONS, "output_activation": "exp", "hidden": (4,), "batch_size": 4, "loss": "gamma"}]
 CASES += [{**_OPTIONS, "output_activation": o, "hidden": (4,), "batch_size": 6} for o in ("exp", "sigmoid", "softmax")]
 # As plain Python a step takes milliseconds. These meet every value of every other factor, too.
 AFFORDABLE = CASES if JIT else [case for case in CASES if case["batch_size"] == 6]
