@@ -59,6 +59,7 @@ def fit(
         data, held_out = set_aside(est, data, rng)
     if est._last is not None and np.array_equal(network.parameters, est._best):
         network.parameters = est._last  # where training stopped, not the best that was kept
+    data = est._smoothed(data)  # not the rows to validate on
     network.draw_order_from(rng)
     loop = _Loop(est, network, data, held_out)
     keeps_best = est.early_stopping

@@ -1,5 +1,7 @@
 """MLPClassifier: scikit-learn's, to the letter, on compiled kernels."""
 
+from dataclasses import replace
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -7,11 +9,12 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
 from .estimators import BaseMLP, goes_in_batches
+from .fitting import Data
 
 Array = NDArray[Any]
 
@@ -90,6 +93,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     class_weight : dict, 'balanced' or None, default None
         How much the rows of each class count, beside their own weights; classes that are not named count 1. 'balanced':
         as if all classes were equally frequent. Not for several labels.
+    label_smoothing : float, default 0
+        Of this share, less than 1, of each label nothing is known: it is divided evenly among the classes (Szegedy et
+        al. 2016); of several labels each is for itself. Rows to validate on keep their labels.
     scoring : str, callable or None, default None
         What early stopping goes by: a name or function as in scikit-learn; 'loss', the negative loss on the rows to
         validate on; None: accuracy, or R2.
@@ -172,6 +178,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
         "class_weight": [StrOptions({"balanced"}), dict, None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -201,6 +208,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         class_weight: Any = None,
+        label_smoothing: float = 0.0,
         scoring: Any = None,
         clip_norm: float | None = None,
         weight_decay: float | None = None,
@@ -360,6 +368,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 raise ValueError(f"class_weight must be finite, at least 0 and not 0 for all rows, got {given}")
         of_rows: Array = of_class[y]
         return of_rows if weights is None else of_rows * weights
+
+    def _smoothed(self, data: Data) -> Data:
+        unknown, y = float(self.label_smoothing), data.y
+        if unknown == 0:
+            return data
+        several = self._label_binarizer.y_type_ == "multiclass"
+        k = len(self.classes_) if several else 2
+        if several:
+            y = np.eye(k, dtype=y.dtype)[y.astype(np.intp)].reshape(-1)
+        return replace(data, y=(1 - unknown) * y + unknown / k)
 
     def _strata(self, y: Array, rows: Array) -> Array | None:
         return np.array(["False", "True"])[y[rows].astype(np.intp)] if self.n_outputs_ == 1 else None

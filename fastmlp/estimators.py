@@ -106,6 +106,10 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         """The rows' weights, times those of their classes."""
         return weights
 
+    def _smoothed(self, data: Data) -> Data:
+        """The same rows with the targets that are trained on."""
+        return data
+
     def _loss_divisor(self) -> int:
         """scikit-learn reports the mean over outputs of squared errors, and the sum of its other losses."""
         return self.n_outputs_ if self.out_activation_ == "identity" else 1
@@ -170,7 +174,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
             self._adopt(network)
             held_out = None if pair is None else self._held_out(pair[0], pair[1], network.dtype)
             if self.solver == "lbfgs":
-                _lbfgs.fit(self, network, data, watcher)
+                _lbfgs.fit(self, network, self._smoothed(data), watcher)
             else:
                 _stochastic.fit(self, network, data, rng, watcher, held_out)
         return self

@@ -3,7 +3,7 @@
 import pickle
 import re
 import warnings
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
@@ -86,6 +86,69 @@ def test_balanced_is_not_for_partial_fit():
     model = MLPClassifier(**SMALL, class_weight={"a": 3.0}).partial_fit(X, CLASSES, classes=["a", "b", "c"])
     weights = np.where(CLASSES == "a", 3.0, 1.0)
     assert_same(model, MLPClassifier(**SMALL).partial_fit(X, CLASSES, sample_weight=weights, classes=["a", "b", "c"]))
+
+
+# --- label smoothing ----------------------------------------------------------------------------------------------
+
+LABELS = {"binary": (SCORES[:, 0] > 0).astype(int), "classes": CLASSES, "labels": (SCORES > 0).astype(int)}
+
+
+def every_label(y, smoothing):
+    """Each row with each label that it could have, and how likely that is."""
+    if y.ndim == 2:
+        patterns = list(product([0, 1], repeat=y.shape[1]))
+        likely = [np.where(y == p, 1 - smoothing / 2, smoothing / 2).prod(axis=1) for p in patterns]
+    else:
+        patterns = np.unique(y)
+        share = smoothing / len(patterns)
+        likely = [np.where(y == p, 1 - smoothing + share, share) for p in patterns]
+    return np.tile(X, (len(patterns), 1)), np.repeat(patterns, len(y), axis=0), np.concatenate(likely)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("kind", LABELS)
+def test_smoothed_labels_are_all_labels_by_their_weights(kind, solver, weighted):
+    y, options = LABELS[kind], SMALL | {"batch_size": N, "learning_rate_init": 0.02, "solver": solver}
+    weights = WEIGHTS if weighted else np.ones(N)
+    model = MLPClassifier(**options, label_smoothing=0.3).fit(X, y, sample_weight=weights if weighted else None)
+    many, labels, likely = every_label(y, 0.3)
+    copies = len(many) // N
+    expected = MLPClassifier(**options | {"batch_size": len(many)})
+    expected.fit(many, labels, sample_weight=likely * np.tile(weights, copies))
+    for one, other in zip(model.coefs_, expected.coefs_, strict=True):
+        assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+    assert model.loss_ == pytest.approx(expected.loss_, rel=1e-9)
+    hard = MLPClassifier(**options).fit(X, y, sample_weight=weights)
+    assert np.abs(hard.coefs_[0] - model.coefs_[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_rows_to_validate_on_keep_their_labels(kind):
+    y = LABELS[kind]
+    options = SMALL | {"label_smoothing": 0.5, "early_stopping": True, "max_iter": 5}
+    model = MLPClassifier(**options, scoring="loss").fit(X, y, X_val=X[:20], y_val=y[:20])
+    p = model.predict_proba(X[:20])
+    if kind == "labels":
+        expected = sum(log_loss(y[:20, j], p[:, j]) for j in range(3))
+    else:
+        expected = log_loss(y[:20], p, labels=model.classes_)
+    assert -model.best_validation_score_ == pytest.approx(expected, rel=1e-9)
+    model = MLPClassifier(**options).fit(X, y, X_val=X[:20], y_val=y[:20])
+    assert model.best_validation_score_ == model.score(X[:20], y[:20])
+    aside = MLPClassifier(**options, validation_fraction=0.3).fit(X, y)  # 18 rows
+    assert_allclose(np.array(aside.validation_scores_) * 18 % 1, 0, atol=1e-9)
+    assert_array_equal(aside.predict(X), pickle.loads(pickle.dumps(aside)).predict(X))
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_partial_fit_smooths_labels(kind):
+    y, options = LABELS[kind], SMALL | {"label_smoothing": 0.3}
+    classes = [0, 1, 2] if kind == "labels" else np.unique(y)
+    model = MLPClassifier(**options).partial_fit(X, y, classes=classes)
+    assert_same(model, MLPClassifier(**options | {"max_iter": 1}).fit(X, y))
+    with pytest.raises(ValueError, match="The 'label_smoothing' parameter of MLPClassifier must be"):
+        model.set_params(label_smoothing=1).fit(X, y)
 
 
 # --- schedules and solvers ----------------------------------------------------------------------------------------
