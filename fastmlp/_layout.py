@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validation as validation
-from .kernels import activations, backprop
+from .kernels import activations, backprop, dropout
 
 Array = NDArray[Any]
 Place = tuple[int, tuple[int, int]]  # where an array starts in a vector, and its shape
@@ -89,7 +89,7 @@ class Layout:
         shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         self._weights: list[Place] = [(w, shape) for (w, _), shape in zip(self.offsets, shapes, strict=True)]
         self._biases: list[Place] = [(b, (1, k)) for (_, b), (_, k) in zip(self.offsets, shapes, strict=True)]
-        self._tables: dict[tuple[int, bool], Tables] = {}
+        self._tables: dict[tuple[int, bool, tuple[float, ...]], Tables] = {}
 
     def views(self, vector: Array, names: tuple[str, str] = ("weights", "biases")) -> tuple[Views, Views]:
         """Views of each W, (fan_in, fan_out), and of each b, (1, fan_out), in a flat vector."""
@@ -98,7 +98,7 @@ class Layout:
         biases = [np.ndarray(shape, dtype, vector, start * size) for start, shape in self._biases]
         return Views(weights, vector, names[0], self), Views(biases, vector, names[1], self)
 
-    def tables(self, rows: int, keep_z: bool = False) -> Tables:
+    def tables(self, rows: int, keep_z: bool = False, dropped: tuple[float, ...] = ()) -> Tables:
         """The tables for a workspace of so many rows.
 
         Parameters
@@ -107,15 +107,17 @@ class Layout:
             How many rows the workspace holds.
         keep_z : bool
             Whether every layer keeps its pre-activation, or only those whose backward needs it.
+        dropped : tuple of float
+            The share of each hidden layer's output that is dropped; empty: nothing.
         """
-        key = rows, keep_z
+        key = rows, keep_z, dropped
         if key not in self._tables:
             if len(self._tables) >= 16:
                 self._tables.clear()
-            self._tables[key] = self._build_tables(rows, keep_z)
+            self._tables[key] = self._build_tables(*key)
         return self._tables[key]
 
-    def _build_tables(self, rows: int, keep_z: bool) -> Tables:
+    def _build_tables(self, rows: int, keep_z: bool, dropped: tuple[float, ...]) -> Tables:
         end = 0
 
         def block(size: int) -> int:
@@ -124,6 +126,7 @@ class Layout:
             return start
 
         layers = np.zeros((self.n_layers, backprop.N_COLUMNS), np.int64)
+        layers[:, backprop.KEEP] = dropout.ALL
         blocks = np.zeros(backprop.N_BLOCKS, np.int64)
         blocks[backprop.ZEROS] = block(max(self.sizes))
         source = block(rows * self.sizes[0])
@@ -136,6 +139,10 @@ class Layout:
             row[[backprop.W, backprop.B]] = self.offsets[l]
             row[[backprop.INPUT, backprop.Z, backprop.A, backprop.DELTA]] = source, z, a, block(rows * fan_out)
             source = a
+            if not output and dropped and dropped[l] > 0:
+                source = block(rows * fan_out)
+                keep = round((1 - dropped[l]) * dropout.ALL)
+                layers[l + 1, backprop.KEEP] = min(max(keep, 1), dropout.ALL - 1)
         blocks[backprop.TARGET] = block(rows * self.sizes[-1])
         blocks[backprop.PARAMETER] = block(rows * self.sizes[-1]) if self.parametric else blocks[backprop.TARGET]
         blocks[backprop.VALUE] = block(rows * self.sizes[-1])

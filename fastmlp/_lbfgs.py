@@ -9,6 +9,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from . import _validation as validation
 from .fitting import Data, Options, Trainer
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
 
     Unlike scikit-learn's, the objective of several outputs is the one whose gradient is followed: their sum.
     """
+    if validation.dropout(est.dropout, network.num_layers - 2):
+        raise ValueError("dropout needs steps of a batch each, which solver='lbfgs' does not have")
     options = Options(1, len(data.rows), False, False, (), track_gradients=True, shared_penalty=True)
     trainer = Trainer(network, data, options, watched=True)
     weight = data.weight

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from . import _diagnostics
+from . import _validation as validation
 from ._checkpoint import Checkpoint
 from ._lbfgs import NOT_FINITE
 from ._scoring import Judge, Rows, set_aside
@@ -114,7 +115,8 @@ class _Loop:
                 )
         clip = 0.0 if est.clip_norm is None else float(est.clip_norm)
         track = bool(est.diagnostics)
-        options = Options(1, size, bool(est.shuffle), False, (), track, shared_penalty=True, clip_norm=clip)
+        dropout = validation.dropout(est.dropout, network.num_layers - 2)
+        options = Options(1, size, bool(est.shuffle), False, (), track, True, clip, dropout)
         self.norms: list[list[float]] = []
         self.seconds = 0.0  # of an epoch
         self.trainer = Trainer(network, data, options, watched=True)

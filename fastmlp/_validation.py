@@ -51,6 +51,17 @@ def real(
     return number
 
 
+def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
+    """The share of each hidden layer's outputs to drop; () if it is 0 for all."""
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        shares = tuple(real(f"dropout[{i}]", p, least=0.0, below=1.0) for i, p in enumerate(value))
+    else:
+        shares = (real("dropout", value, least=0.0, below=1.0),) * n_hidden
+    if len(shares) != n_hidden:
+        raise ValueError(f"dropout must be one number or {n_hidden}, one for each hidden layer; got {value!r}")
+    return shares if any(shares) else ()
+
+
 def flag(name: str, value: Any) -> bool:
     """`value` as a bool."""
     if not isinstance(value, bool | np.bool_):

@@ -99,6 +99,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     scoring : str, callable or None, default None
         What early stopping goes by: a name or function as in scikit-learn; 'loss', the negative loss on the rows to
         validate on; None: accuracy, or R2.
+    dropout : float or array-like of float, default 0
+        The share, less than 1, of the hidden layers' outputs, of all or of each, that is left out at random in every
+        step (Srivastava et al. 2014); the others are scaled up by ``1 / (1 - dropout)``. Not for 'lbfgs'.
     clip_norm : float or None, default None
         Longer gradients of a step, all layers together, are scaled to this Euclidean norm (Pascanu et al. 2013).
     weight_decay : float or None, default None
@@ -211,6 +214,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         label_smoothing: float = 0.0,
         scoring: Any = None,
         clip_norm: float | None = None,
+        dropout: Any = 0.0,
         weight_decay: float | None = None,
         rho: float = 0.9,
         warmup: float = 0.0,

@@ -62,6 +62,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "weight_decay": [Interval(Real, 0, None, closed="left"), None],
         "rho": [Interval(Real, 0, 1, closed="left")],
         "warmup": [Interval(Real, 0, None, closed="left")],

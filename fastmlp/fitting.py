@@ -93,6 +93,7 @@ class Options:
     track_gradients: bool
     shared_penalty: bool = False  # alpha is divided by the weight of the batch
     clip_norm: float = 0.0  # of a step's gradient; 0: as it comes
+    dropout: tuple[float, ...] = ()  # the share of each hidden layer; empty: nothing
 
 
 def fit(mlp: "MLP", data: Data, held_out: tuple[Array, Array] | None, options: Options) -> History:
@@ -139,7 +140,7 @@ class Trainer:
         dense = isinstance(x, np.ndarray)
         self.x = (x.reshape(-1), none, none) if dense else (x.data, *map(np.int64, (x.indices, x.indptr)))
         rows = options.batch_size
-        self.tables = mlp._layout.tables(rows)
+        self.tables = mlp._layout.tables(rows, dropped=options.dropout)
         self.workspace = mlp._ready(aligned_empty(self.tables.size, mlp.dtype), self.tables)
         n = mlp._layout.n_parameters
         self.gradient_vector = aligned_empty(n, mlp.dtype)

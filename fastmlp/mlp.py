@@ -380,6 +380,7 @@ class MLP(Network):
         progress: bool = False,
         callbacks: Sequence[Callable[["MLP", int, dict[str, Any]], Any]] = (),
         track_gradients: bool = False,
+        dropout: float | Sequence[float] = 0.0,
     ) -> fitting.History:
         """Trains for `epochs` passes over the data. A second call goes on where the first one ended.
 
@@ -403,6 +404,9 @@ class MLP(Network):
             History. Returning True stops.
         track_gradients : bool, default False
             Record the gradient's norm for each layer.
+        dropout : float or sequence of float, default 0
+            The share of the hidden layers' outputs, of all or of each, that is left out at random in every step; the
+            others are scaled up by ``1 / (1 - dropout)``. `History.loss` is that of such steps.
 
         Returns
         -------
@@ -432,6 +436,7 @@ class MLP(Network):
             progress=validation.flag("progress", progress),
             callbacks=validation.callables("callbacks", callbacks),
             track_gradients=validation.flag("track_gradients", track_gradients),
+            dropout=validation.dropout(dropout, self.num_layers - 2),
         )
         self._settings()
         return fitting.fit(self, data, held_out, options)

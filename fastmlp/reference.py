@@ -319,6 +319,35 @@ class Shuffler:
         return order
 
 
+def splitmix64(key: int, number: int) -> int:
+    """Output `number` (from 0) of splitmix64 (Steele, Lea, Flood 2014) that starts at `key`."""
+    z = (key + (number + 1) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return z ^ (z >> 31)
+
+
+def dropout_mask(state: Sequence[int], updates: int, layer: int, rows: int, width: int, share: float) -> Array:
+    """0 in about `share` of (rows, width) places, 1 / (1 - share) in the others: inverted dropout.
+
+    Row r, column c stays if a hash of (the Shuffler's state, updates done, layer, r, c) is small: that of the row is a
+    chain of splitmix64, its halves the keys of a hash of 32 bits of the column (Wellons's lowbias32).
+    """
+    key = state[0] | state[1] << 32
+    for number in (state[2] | state[3] << 32, updates, layer):
+        key = splitmix64(key, number)
+    keep = min(max(round((1 - share) * 2**32), 1), 2**32 - 1)
+    mask = np.zeros((rows, width))
+    for r in range(rows):
+        row_key = splitmix64(key, r)
+        for c in range(width):
+            h = (c + row_key) & 0xFFFFFFFF
+            h = ((h ^ (h >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+            h = (((h ^ (h >> 15)) + (row_key >> 32)) * 0x846CA68B) & 0xFFFFFFFF
+            mask[r, c] = 2**32 / keep if h ^ (h >> 16) < keep else 0.0
+    return mask
+
+
 def layer_views(flat: Array, layer_sizes: Sequence[int]) -> tuple[list[Array], list[Array]]:
     """Weight and bias views into a flat vector laid out as W0 (row-major), b0, W1, b1, ..."""
     weights, biases, start = [], [], 0
@@ -351,6 +380,8 @@ class MLP:
         Changes to `HYPER`; `decay_mask` is 1 on weights and 0 on biases unless given.
     order_state : four ints, optional
         Where the `Shuffler` starts that orders the rows for every epoch of every `fit`; without it they stay as given.
+    dropout : list of float, optional
+        For `fit`, with a `Shuffler`: the share of each hidden layer's output that is left out (see `dropout_mask`).
 
     Targets y are (n, k), or (n,) for one output, or (n,) integer class indices for softmax.
     """
@@ -360,6 +391,7 @@ class MLP:
         learning_rate: float = 0.01, weights: Sequence[Array] | None = None, biases: Sequence[Array] | None = None, *,
         loss: str = "auto", loss_parameter: tuple[Parameter, ...] = (), optimizer: str = "sgd",
         hyper: Hyper | None = None, alpha: float = 0.0, order_state: Sequence[int] | None = None,
+        dropout: Sequence[float] = (),
     ) -> None:  # fmt: skip
         self.layer_sizes, self.num_layers, hidden = list(layer_sizes), len(layer_sizes), len(layer_sizes) - 2
         self.activation, self.output_activation, self.learning_rate = activation, output_activation, learning_rate
@@ -368,6 +400,7 @@ class MLP:
         self.loss_parameter = loss_parameter
         self.optimizer, self.alpha = optimizer, alpha
         self.shuffler = None if order_state is None else Shuffler(order_state)
+        self.dropout, self.masks = dropout, [np.ones((1, 1))] * (hidden + 1)
         size = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(layer_sizes))
         self.parameters, self.slots, self.t = np.zeros(size), np.zeros((SLOTS[optimizer], size)), 0
         self.weights, self.biases = layer_views(self.parameters, layer_sizes)
@@ -385,8 +418,8 @@ class MLP:
         """Outputs (n, k); keeps every layer's `activations` (X first) and `pre_activations` for `backward`."""
         self.activations, self.pre_activations = [np.asarray(X, dtype=np.float64)], []
         names = [*self.hidden_activations, self.output_activation]
-        for W, b, name in zip(self.weights, self.biases, names, strict=True):
-            z = self.activations[-1] @ W + b
+        for W, b, name, mask in zip(self.weights, self.biases, names, self.masks, strict=True):
+            z = (mask * self.activations[-1]) @ W + b
             self.pre_activations.append(z)
             self.activations.append(activate(name, z))
         return self.activations[-1]
@@ -398,6 +431,8 @@ class MLP:
         """Gradient of the objective at the rows X last given to `forward`, which returned `output`.
 
             dW = x.T @ delta + alpha W      db = sum of delta's rows      delta below = (delta @ W.T) f'(z)
+
+        With dropout x is mask * a of the layer below, and ``delta @ W.T`` is multiplied by the mask.
 
         Parameters
         ----------
@@ -419,9 +454,10 @@ class MLP:
             raise ValueError("backward needs y or output_gradient")
         dW, db = layer_views(np.zeros_like(self.parameters), self.layer_sizes)
         for layer in reversed(range(self.num_layers - 1)):
-            dW[layer][...] = self.activations[layer].T @ delta + self.alpha * self.weights[layer]
+            x = self.masks[layer] * self.activations[layer]
+            dW[layer][...] = x.T @ delta + self.alpha * self.weights[layer]
             db[layer][...] = np.sum(delta, axis=0)
-            delta = delta @ self.weights[layer].T
+            delta = delta @ self.weights[layer].T * self.masks[layer]
             if layer > 0:
                 delta *= ACTIVATIONS[self.hidden_activations[layer - 1]][1](self.pre_activations[layer - 1])
         return (dW, db, delta) if return_input_gradient else (dW, db)
@@ -466,11 +502,20 @@ class MLP:
             total = 0.0
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
+                self._draw_masks(len(rows))
                 dW, db = self.backward(X[rows], y[rows], self.forward(X[rows]))
                 total += float(np.sum(self._loss_and_delta(y[rows])[0]))
                 self.update_parameters(dW, db)
             losses.append(total / len(order))
+        self.masks = [np.ones((1, 1))] * (self.num_layers - 1)
         return losses
+
+    def _draw_masks(self, n: int) -> None:
+        """The masks of the hidden layers' outputs for a batch of n rows; that of X is 1."""
+        for layer, share in enumerate(self.dropout, 1):
+            if share > 0 and self.shuffler is not None:
+                width = self.layer_sizes[layer]
+                self.masks[layer] = dropout_mask(self.shuffler.state, self.t, layer, n, width, share)
 
     def _loss_and_delta(self, y: NDArray[Any]) -> tuple[Array, Array]:
         z = self.pre_activations[-1]

@@ -37,8 +37,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         for several targets (n_samples, n_targets, n_quantiles).
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, \
 shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
-beta_1, beta_2, epsilon, n_iter_no_change, max_fun, scoring, clip_norm, weight_decay, rho, warmup, diagnostics, \
-n_threads, dtype, coefs_init, intercepts_init
+beta_1, beta_2, epsilon, n_iter_no_change, max_fun, scoring, dropout, clip_norm, weight_decay, rho, warmup, \
+diagnostics, n_threads, dtype, coefs_init, intercepts_init
         See `MLPClassifier`.
 
     Attributes
@@ -104,6 +104,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         quantile: Any = 0.5,
         scoring: Any = None,
         clip_norm: float | None = None,
+        dropout: Any = 0.0,
         weight_decay: float | None = None,
         rho: float = 0.9,
         warmup: float = 0.0,

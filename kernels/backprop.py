@@ -8,17 +8,19 @@ workspace `ws`. `blocks` holds the positions of what a network has once. The cal
 
 import math
 
-from ._jit import inlined, kernel
+from ._jit import inlined, kernel, part
 from .activations import SOFTMAX, activate, activate_backward, copy
 from .dense import dense, dense_bias_gradient, dense_input_gradient, dense_weight_gradient
+from .dropout import ALL, drop, mix
 from .losses import losses_and_delta
 from .pointwise import pointwise
 from .simd import absolute, advance, span
 from .softmax import softmax, softmax_backward
 
-# Columns of `layers`. Z may equal A where the activation's backward does not need z (see activations.py).
-FAN_IN, FAN_OUT, ACTIVATION, W, B, INPUT, Z, A, DELTA = range(9)
-N_COLUMNS = 9
+# Columns of `layers`. Z may equal A where the activation's backward does not need z (see activations.py). INPUT is the
+# layer below's A, unless some of that is dropped: then KEEP is less than ALL (see dropout.py).
+FAN_IN, FAN_OUT, ACTIVATION, W, B, INPUT, Z, A, DELTA, KEEP = range(10)
+N_COLUMNS = 10
 
 # Positions in `blocks`: a row of zeros as long as the widest layer; (rows, outputs) of targets, of the loss's parameter
 # and of scratch; one loss for each row. Who makes a workspace writes the parameter, and kernels only read it; where the
@@ -60,9 +62,24 @@ def zeros(layers, blocks, ws):
     return span(ws, blocks[ZEROS], longest)
 
 
+@part
+def drop_inputs(l, first, rows, layers, ws, step, source, target):
+    """If some inputs of layer l are dropped: ``target = source * mask`` for `rows` rows from row `first`.
+
+    `source` and `target` are the positions of two blocks as wide as INPUT; `step` is the step's key.
+    """
+    n, keep = layers[l, FAN_IN], layers[l, KEEP]
+    if keep < ALL:
+        at, size = first * n, rows * n
+        drop(mix(step, l), first, rows, n, keep, span(ws, source + at, size), span(ws, target + at, size))
+
+
 @inlined
-def forward_scores(first, rows, params, layers, ws):
-    """`rows` rows from row `first` of the hidden layers' Z and A and of the output layer's Z, from the INPUT block."""
+def forward_scores(first, rows, params, layers, ws, step):
+    """`rows` rows from row `first` of the hidden layers' Z and A and of the output layer's Z, from the INPUT block.
+
+    `step` is the step's key, for dropout; any number where there is none.
+    """
     n_layers = layers.shape[0]
     for l in range(n_layers):
         fan_out, z = layers[l, FAN_OUT], block(l, Z, first, rows, layers, ws)
@@ -70,6 +87,7 @@ def forward_scores(first, rows, params, layers, ws):
         dense(rows, layers[l, FAN_IN], fan_out, block(l, INPUT, first, rows, layers, ws), w, b, z)
         if l < n_layers - 1:
             activate(layers[l, ACTIVATION], rows * fan_out, z, block(l, A, first, rows, layers, ws))
+            drop_inputs(l + 1, first, rows, layers, ws, step, layers[l, A], layers[l + 1, INPUT])
 
 
 @inlined
@@ -102,12 +120,16 @@ def delta_from_outputs(first, rows, layers, blocks, ws, loss, gradient_of, scale
 
 
 @inlined
-def recursion(first, rows, params, layers, zero, ws):
-    """`rows` rows from row `first` of the hidden layers' DELTA from the output layer's: ``(delta @ W.T) * f'(z)``."""
+def recursion(first, rows, params, layers, zero, ws, step):
+    """`rows` rows from row `first` of the hidden layers' DELTA from the output layer's: ``(delta @ W.T) * f'(z)``.
+
+    Where numbers of A were dropped, ``delta @ W.T`` is, too. `step` as in `forward_scores`.
+    """
     for l in range(layers.shape[0] - 1, 0, -1):
         fan_in, below = layers[l, FAN_IN], block(l - 1, DELTA, first, rows, layers, ws)
         delta, w = block(l, DELTA, first, rows, layers, ws), weights(l, layers, params)[0]
         dense_input_gradient(rows, fan_in, layers[l, FAN_OUT], delta, w, zero, below)
+        drop_inputs(l, first, rows, layers, ws, step, layers[l - 1, DELTA], layers[l - 1, DELTA])
         z, a = block(l - 1, Z, first, rows, layers, ws), block(l - 1, A, first, rows, layers, ws)
         activate_backward(layers[l - 1, ACTIVATION], rows * fan_in, below, z, a)
 
@@ -157,7 +179,7 @@ def forward_block(first, rows, x, params, layers, blocks, ws):
     source = span(x, first * layers[0, FAN_IN], size)
     if copy_finite(0, 1, size, 0, (source, span(ws, layers[0, INPUT], size))) != 0:
         return False
-    forward_scores(0, rows, params, layers, ws)
+    forward_scores(0, rows, params, layers, ws, 0)
     output_activation(0, rows, layers, blocks, ws)
     return True
 
@@ -264,7 +286,7 @@ def backward(
         else:
             activate_backward(code, n, delta, block(top, Z, 0, rows, layers, ws), a)
     zero = zeros(layers, blocks, ws)
-    recursion(0, rows, params, layers, zero, ws)
+    recursion(0, rows, params, layers, zero, ws, 0)
     for l in range(top + 1):
         fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
         dw = weights(l, layers, grads)[0]

@@ -31,6 +31,7 @@ from .backprop import (
     weight_gradient,
     zeros,
 )
+from .dropout import step_key
 from .gemm import MR
 from .optimizers import CODES, N_CONSTANTS, prepare, update
 from .pointwise import not_finite
@@ -198,7 +199,7 @@ def train(
     constants : (2 * N_CONSTANTS,)
         Scratch.
     rng : (4,) int64
-        State of the shuffling generator, updated.
+        State of the shuffling generator, updated; with the number of updates it also decides what is dropped.
     losses : (epochs, 2) float64
         The rows' losses, times their weights, each batch before its update, are added at the epoch's position, counted
         from the epoch of ``steps[0]``; and beside them, with ``choices[SHARED_PENALTY]``, ``alpha / 2 * sum(W**2)``.
@@ -235,17 +236,18 @@ def train(
         weight = total_weight(order, start, n_rows, row_weights)
         decay = ws.dtype.type(alpha / weight if choices[SHARED_PENALTY] else alpha)
 
+        key = step_key(rng, updates[0])
         first, last = share(n_rows, MR, member, size)
         for r in range(first, last, ROWS_TOGETHER):
             m = min(ROWS_TOGETHER, last - r)
             source, target = layers[0, INPUT], blocks[TARGET]
             gather(r, r + m, order, start, x, indices, starts, features, y, width, k, ws, source, target)
-            forward_scores(r, m, params, layers, ws)
+            forward_scores(r, m, params, layers, ws, key)
             output_activation(r, m, layers, blocks, ws)
             delta_from_outputs(r, m, layers, blocks, ws, choices[LOSS], choices[GRADIENT_OF], 1.0 / weight)
             if row_weights.size > 0:
                 weigh(r, r + m, order, start, row_weights, ws, k, top[DELTA], blocks[ROW_LOSS])
-            recursion(r, m, params, layers, zero, ws)
+            recursion(r, m, params, layers, zero, ws, key)
         penalty = 0.0
         if member == 0:
             if choices[SHARED_PENALTY] and alpha != 0:

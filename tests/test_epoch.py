@@ -55,7 +55,8 @@ NETWORKS = """
             w[...], b[...] = 0.01, 0.1
         if mlp.output_activation == "exp":
             mlp.biases[-1] = np.full((1, 2), -1)
-        return X, np.eye(2)[rng.integers(0, 2, n)]
+        y = np.eye(2)[rng.integers(0, 2, n)]
+        return X, np.maximum(y, 0.1) if mlp.loss == "gamma" else y
 """
 
 ALLOCATIONS = (
@@ -180,10 +181,10 @@ COMPILATIONS = (
         read_only = X.astype(mlp.dtype)
         read_only.flags.writeable = False
         softmax = mlp.output_activation == "softmax"
-        targets = [y, np.asfortranarray(y), y.tolist()] + [y.argmax(axis=1)] * softmax
+        targets = [y, np.asfortranarray(y), y.tolist()] + [y.argmax(axis=1)] * (softmax and mlp.loss != "gamma")
         for X, y in zip([X, read_only, X[::-1], X.tolist()], targets):
             mlp.fit(X, y, epochs=2, batch_size=batch_size, track_gradients=True, validation_data=(X, y))
-            mlp.fit(X, y, epochs=1, batch_size=batch_size, shuffle=False)
+            mlp.fit(X, y, epochs=1, batch_size=batch_size, shuffle=False, dropout=0.5)
             output = mlp.forward(X)
             mlp.update_parameters(*mlp.backward(X, y, output))
             mlp.backward(X, output_gradient=output, return_input_gradient=True)

@@ -1,0 +1,114 @@
+"""Dropout: numbers left out at random, the others scaled up ("inverted"). It is linear, and its own backward.
+
+Whether a number stays is a hash of where it is: of the step's key, the layer, the row of the batch, the column. So no
+mask is stored, none depends on who computes it or in what order, and a training that is interrupted finds its masks
+again.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic
+
+from ._jit import inlined
+from .simd import lanes_of, load, splat, store, tail_mask
+
+ALL = 2**32  # what `keep` counts in: so many of so many numbers stay
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def _mix_plain(key, number):
+    """A key for each number: splitmix64 (Steele et al. 2014), with `key` as its state, at place `number`."""
+    z = (int(key) + (int(number) + 1) * _GOLDEN) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+def _emit_mix(builder, key, number):
+    def shifted(z, bits):
+        return builder.xor(z, builder.lshr(z, ir.Constant(_I64, bits)))
+
+    place = builder.mul(builder.add(number, ir.Constant(_I64, 1)), ir.Constant(_I64, _GOLDEN))
+    z = shifted(builder.add(key, place), 30)
+    z = shifted(builder.mul(z, ir.Constant(_I64, 0xBF58476D1CE4E5B9)), 27)
+    return shifted(builder.mul(z, ir.Constant(_I64, 0x94D049BB133111EB)), 31)
+
+
+@intrinsic
+def _mix_lowered(typing_context, key, number):
+    def generate(context, builder, signature, arguments):
+        return _emit_mix(builder, *arguments)
+
+    return types.int64(types.int64, types.int64), generate
+
+
+def _drop_plain(key, first, rows, n, keep, source, target):
+    """`drop`, by NumPy."""
+    columns = np.arange(n, dtype=np.uint32)
+    for r in range(rows):
+        row_key = _mix_plain(key, first + r)
+        h = columns + np.uint32(row_key % 2**32)
+        h = (h ^ (h >> np.uint32(16))) * np.uint32(0x7FEB352D)
+        h = ((h ^ (h >> np.uint32(15))) + np.uint32(row_key >> 32)) * np.uint32(0x846CA68B)
+        stays = (h ^ (h >> np.uint32(16))) < keep
+        scale = source.dtype.type(ALL / int(keep))
+        target[r * n : (r + 1) * n] = np.where(stays, source[r * n : (r + 1) * n] * scale, source.dtype.type(0))
+
+
+def _emit_stays(builder, columns, row_key, keep, count):
+    """Which of `count` columns, a vector of i32, stay: `lowbias32` (C. Wellons 2018) with a key before and inside."""
+
+    def constant(value):
+        return ir.Constant(columns.type, [value] * count)
+
+    def shifted(h, bits):
+        return builder.xor(h, builder.lshr(h, constant(bits)))
+
+    low = splat(builder, builder.trunc(row_key, _I32), count)
+    high = splat(builder, builder.trunc(builder.lshr(row_key, ir.Constant(_I64, 32)), _I32), count)
+    h = builder.mul(shifted(builder.add(columns, low), 16), constant(0x7FEB352D))
+    h = builder.mul(builder.add(shifted(h, 15), high), constant(0x846CA68B))
+    return builder.icmp_unsigned("<", shifted(h, 16), splat(builder, builder.trunc(keep, _I32), count))
+
+
+@intrinsic
+def _drop_lowered(typing_context, key, first, rows, n, keep, source, target):
+    def generate(context, builder, signature, arguments):
+        key, first, rows, n, keep, source, target = arguments
+        element = source.type.pointee
+        count = lanes_of(element)
+        numbers = ir.VectorType(_I32, count)
+        scale = builder.fdiv(ir.Constant(ir.DoubleType(), float(ALL)), builder.uitofp(keep, ir.DoubleType()))
+        scale = splat(builder, scale if element == scale.type else builder.fptrunc(scale, element), count)
+        nothing = ir.Constant(scale.type, [0.0] * count)
+        zero, step = ir.Constant(_I64, 0), ir.Constant(_I64, count)
+        with cgutils.for_range(builder, rows) as row:
+            row_key, offset = _emit_mix(builder, key, builder.add(first, row.index)), builder.mul(row.index, n)
+            with cgutils.for_range_slice(builder, zero, n, step, inc=True) as (j, _):
+                mask, at = tail_mask(builder, builder.sub(n, j), count), builder.add(offset, j)
+                columns = splat(builder, builder.trunc(j, _I32), count)
+                columns = builder.add(columns, ir.Constant(numbers, list(range(count))))
+                stays = _emit_stays(builder, columns, row_key, keep, count)
+                x = builder.fmul(load(builder, builder.gep(source, [at]), count, mask), scale)
+                store(builder, builder.select(stays, x, nothing), builder.gep(target, [at]), mask)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, i, i, i, i, source, target), generate
+
+
+# mix(key, number) -> int: a key of its own for each number
+mix = _mix_plain if config.DISABLE_JIT else _mix_lowered
+# drop(key, first, rows, n, keep, source, target): ``target = source * mask`` for rows x n numbers of two spans, which
+# may be the same. The mask is ``ALL / keep`` in about `keep` (1 to ALL - 1) of ALL places and 0 in the others; that of
+# row `first` and of those that follow, under the `key` of a step and layer.
+drop = _drop_plain if config.DISABLE_JIT else _drop_lowered
+
+
+@inlined
+def step_key(state, updates):
+    """The key of a step, from the shuffling generator's state and the number of updates before it."""
+    return mix(mix(state[0] ^ (state[1] << 32), state[2] ^ (state[3] << 32)), updates)
