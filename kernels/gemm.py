@@ -7,9 +7,9 @@ All three products of a dense layer are ``C = S + A @ B``, with C's rows contigu
     recursion  dx = 0 + delta @ W.T     A = delta    (strides fan_out, 1)   B = W.T    (1, fan_out)
 
 The micro-kernel keeps MR rows x NV registers of C in accumulators. Each step of k loads NV registers of one row of B,
-broadcasts MR numbers of one column of A, and issues MR * NV multiply-adds. Every element of C is made of the same chains
-of multiply-adds over k, wherever its tile lies: results do not depend on how rows or columns are divided. A chain has KC
-terms; the sums of the chains are added up, which loses far fewer digits than a single long chain.
+broadcasts MR numbers of one column of A, and issues MR * NV multiply-adds. Every element of C is made of the same
+chains of multiply-adds over k, wherever its tile lies: results do not depend on how rows or columns are divided. A
+chain has KC terms; the sums of the chains are added up, which loses far fewer digits than a single long chain.
 
 The first tile of a panel of B, up to KC rows of NV registers, reads it in place and packs it on its way, for the rows
 of tiles below to read: there it lies in one piece, in whole registers. (B that is stored transposed is packed before:
