@@ -136,7 +136,8 @@ def _sum_of_squares_lowered(typing_context, n, x):
 def _sum_of_squares_plain(n, x):
     """Sum of the squares of the first n numbers of a span, in float64."""
     wide = x[:n].astype(np.float64)
-    return float(np.dot(wide, wide))
+    with np.errstate(all="ignore"):
+        return float(np.dot(wide, wide))
 
 
 sum_of_squares = _sum_of_squares_plain if config.DISABLE_JIT else _sum_of_squares_lowered
