@@ -7,10 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._network import Network
+from .kernels import activations, backprop
+from .kernels.backprop import ROWS_TOGETHER
 from .losses import Loss
 from .optimizers import Optimizer
 
 Array = NDArray[Any]
+
+_ROWS_OF_A_PRODUCT = 4 * ROWS_TOGETHER  # whose first layer's outputs stay in a cache
 
 
 class EstimatorNetwork(Network):
@@ -42,6 +46,25 @@ class EstimatorNetwork(Network):
         self._optimizer, self._settings_of = method, None
         if not same:
             self._reset_optimizer()
+
+    def sparse_outputs(self, x: Any) -> Array | None:
+        """Output for each row of a sparse x: SciPy's product, then the kernels from the second layer on.
+
+        None if there is no second layer, or if the first one's output is not finite.
+        """
+        if self.num_layers == 2:
+            return None
+        tables = self._layout.tables(min(x.shape[0], ROWS_TOGETHER))
+        ws, out = np.empty(tables.size, self._dtype), np.empty((x.shape[0], self.layer_sizes[-1]), self._dtype)
+        network = tables.layers[1:], tables.blocks, ws, tables.rows
+        for start in range(0, len(out), _ROWS_OF_A_PRODUCT):
+            rows = slice(start, start + _ROWS_OF_A_PRODUCT)
+            a = np.ascontiguousarray(x[rows].astype(self._dtype, copy=False) @ self._weights[0])
+            a += self._biases[0]
+            activations.apply(self._layout.codes[0], a.reshape(-1))
+            if not backprop.infer(a, self._parameters, *network, out[rows]):
+                return None
+        return out
 
     def draw_order_from(self, rng: Any) -> None:
         """Seeds the shuffling, unless it goes on from earlier."""

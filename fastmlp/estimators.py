@@ -32,6 +32,8 @@ Array = NDArray[Any]
 _OTHER_NAMES = {"identity": "linear", "logistic": "sigmoid"}
 _ACTIVATIONS = {row.name for row in activations.TABLE if row.hidden} | set(_OTHER_NAMES)
 
+_SPARSE = 0.05  # the share of numbers below which a sparse product is faster than a dense one
+
 
 class BaseMLP(TakesCallbacks, BaseEstimator):
     """The common base; use MLPClassifier or MLPRegressor."""
@@ -304,6 +306,10 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
     def _network_outputs(self, network: EstimatorNetwork, X: Any) -> Array:
         if not scipy.sparse.issparse(X):
             return network._outputs(validation.features("X", X, network.layer_sizes[0], network.dtype, scan=False))
+        sparse = X.nnz < _SPARSE * X.shape[0] * X.shape[1]
+        outputs = network.sparse_outputs(X) if sparse else None
+        if outputs is not None:
+            return outputs
         out: Array = np.empty((X.shape[0], self.n_outputs_), network.dtype)
         for rows, part in dense_parts(X, network.dtype):
             out[rows] = network._outputs(part)

@@ -382,6 +382,21 @@ def test_sparse_rows_are_dense_rows(kind, options, dtype):
     assert_allclose(other.predict_proba(many), ours.predict_proba(many.toarray()), rtol=1e-5)
 
 
+@pytest.mark.parametrize("hidden", [(), (4,), (6, 3)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_predictions_of_very_sparse_rows(dtype, hidden):
+    """Those of the same rows made dense, in blocks of several sizes; also where the first layer overflows."""
+    rng = np.random.default_rng(0)
+    x = scipy.sparse.random(2100, 300, density=0.02, format="csr", dtype=dtype, random_state=rng)
+    ours = MLPClassifier(hidden, max_iter=1, random_state=0).fit(x[:50], rng.integers(0, 3, 50))
+    for rows in (1, 256, 1025, 2100):
+        dense = ours.predict_proba(x[:rows].toarray())
+        assert_allclose(ours.predict_proba(x[:rows]), dense, rtol=1e-5 if dtype == np.float32 else 1e-12)
+    huge = x[:2] * np.finfo(dtype).max
+    with np.errstate(all="ignore"):
+        assert_array_equal(ours.predict_proba(huge), ours.predict_proba(huge.toarray()))
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_names_of_features_are_kept_and_checked(library):
     frames = pytest.importorskip(library)
