@@ -33,6 +33,7 @@ METHODS = {
     "adaptive": {"solver": "sgd", "learning_rate": "adaptive", **IMPATIENT},
     "plateau": {"solver": "adam", "learning_rate": "plateau", **IMPATIENT},
     "warm-up": {"solver": "adam", "warmup": 12.5},
+    "dropout": {"solver": "adam", "dropout": 0.3},
 }
 if not JIT:  # as plain Python a step takes milliseconds
     METHODS = {name: METHODS[name] for name in ("nesterov", "plateau", "warm-up")}
