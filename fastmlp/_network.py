@@ -202,7 +202,7 @@ class Network:
         starts, row_loss = range(0, n, tables.rows), tables.blocks[ROW_LOSS]
 
         def part(member: int, members: int) -> None:
-            ws = np.empty(tables.size, self._dtype)
+            ws = self._ready(np.empty(tables.size, self._dtype), tables)
             for first in starts[len(starts) * member // members : len(starts) * (member + 1) // members]:
                 rows = slice(first, min(first + tables.rows, n))
                 self._total_loss(x[rows], y[rows.start * width : rows.stop * width], tables, ws)
