@@ -9,11 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 from . import _threads
 from . import _validation as validation
 from ._layout import A, Layout, Tables, Views, aligned_empty
+from ._own_loss import Evaluation, OwnLoss
 from .kernels import activations, backprop, training
 from .kernels import losses as loss_kernels
 from .kernels import optimizers as optimizer_kernels
 from .kernels.backprop import PARAMETER, ROW_LOSS, ROWS_TOGETHER
-from .losses import Loss, name_of
+from .losses import Loss
+from .losses import name_of as loss_name
 from .optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -48,6 +50,7 @@ class Network:
     learning_rate: float
     alpha: float
     n_threads: int | None
+    _evaluation: Evaluation | None = None  # of a loss of the user's own, made when first needed
 
     def __init__(
         self,
@@ -66,10 +69,11 @@ class Network:
         hidden = (activation,) * (self.num_layers - 2) if isinstance(activation, str) else activation
         codes = [activations.CODES[name] for name in hidden]
         codes.append(activations.CODES.get(output_activation, activations.SOFTMAX))
-        self._loss_parameter = None if isinstance(loss, str) else np.array(loss.of_outputs(layer_sizes[-1]), dtype)
-        self._layout = Layout(layer_sizes, codes, self._loss_parameter is not None)
-        self._loss_codes = loss_kernels.resolve(name_of(loss), output_activation)
-        self._target_range = validation.target_range(name_of(loss), output_activation, dtype)
+        self._loss_parameter = np.array([] if isinstance(loss, str) else loss.of_outputs(layer_sizes[-1]), dtype)
+        self._layout = Layout(layer_sizes, codes, self._loss_parameter.size > 0)
+        if not isinstance(loss, OwnLoss):
+            self._code: tuple[int, int] = loss_kernels.resolve(loss_name(loss), output_activation)
+        self._target_range = validation.target_range(loss_name(loss), output_activation, dtype)
         self._empty = np.empty(0, dtype)  # for the arguments of kernels that a call does not have
         self._no_output = np.empty((0, 0), dtype)
         self._settings_of: tuple[float, float] | None = None
@@ -182,15 +186,31 @@ class Network:
 
     def _ready(self, ws: Array, tables: Tables) -> Array:
         """A new workspace as the kernels that look at the loss want it: with the loss's parameter."""
-        if self._loss_parameter is not None:
-            k = len(self._loss_parameter)
+        k = len(self._loss_parameter)
+        if k:
             ws[tables.blocks[PARAMETER] :][: tables.rows * k].reshape(-1, k)[:] = self._loss_parameter
         return ws
+
+    @property
+    def _loss_codes(self) -> tuple[int, int]:
+        """What the kernels take for the loss: its code and `gradient_of`, see kernels/losses.py."""
+        if not isinstance(self._loss, OwnLoss):
+            return self._code
+        if self._evaluation is None:  # in several threads at once, perhaps: all must get the one that stays
+            self.__dict__.setdefault("_evaluation", Evaluation(self._loss, self._dtype, self._layout.sizes[-1]))
+        assert self._evaluation is not None
+        return self._evaluation.address, loss_kernels.OWN
+
+    def _look(self) -> None:
+        """Raises what a loss of the user's own has raised in the last call."""
+        if self._evaluation is not None:
+            self._evaluation.look()
 
     def _total_loss(self, x: Array, y: Array, tables: Tables, ws: Array) -> float:
         """The sum of the rows' losses."""
         layers, blocks, rows = tables.layers, tables.blocks, tables.rows
         total = float(backprop.total_loss(x, y, self._parameters, layers, blocks, ws, rows, *self._loss_codes))
+        self._look()
         if total != total:
             validation.scan("X", x)
         return total
@@ -225,6 +245,7 @@ class Network:
             tables.rows, y, output, output_gradient, self._parameters, tables.layers, tables.blocks, ws,
             *self._loss_codes, *self._target_range, self._penalty(), vector, dx,
         )  # fmt: skip
+        self._look()
         return vector if done else None
 
     def _update(self, gradient: Array) -> int:
@@ -255,6 +276,7 @@ class Network:
         state = self.__dict__.copy()
         for name in ("_weights", "_biases", "_forward"):
             del state[name]
+        state.pop("_evaluation", None)  # an address of this process
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

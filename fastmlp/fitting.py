@@ -205,7 +205,9 @@ class Trainer:
         def abandon() -> None:
             shared[team.ABANDONED] = 1
 
-        return int(_threads.together(lambda member, size: training.train(*arguments, member, size), size, abandon))
+        done = int(_threads.together(lambda member, size: training.train(*arguments, member, size), size, abandon))
+        mlp._look()
+        return done
 
     def _diverged(self, step: int) -> None:
         self.mlp._reset_optimizer()

@@ -11,6 +11,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
+from ._own_loss import OwnLoss
 from .estimators import BaseMLP, goes_in_batches
 from .losses import Huber, Loss, Quantile
 
@@ -25,10 +26,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson', 'absolute_error', 'huber', 'quantile', 'gamma'}, default 'squared_error'
+    loss : str, callable or pair of functions, default 'squared_error'
         'squared_error': half of it. 'poisson', 'gamma': half the deviance of ``exp(z)``, for targets of at least 0,
         above 0. 'absolute_error': predictions are medians. 'huber': half the squared error where it is at most `delta`
         from the target, beyond that its tangent. 'quantile': the pinball loss of `quantile`.
+
+        A loss of your own is a function of (y_true, y_pred), arrays of some rows of a batch, (n,) or for several
+        targets (n, n_outputs), that returns (loss, gradient), two arrays of that shape; the gradient is with respect to
+        y_pred. Or two functions of single numbers (y_true, y_pred), compiled by ``numba.njit``: the loss, and its
+        derivative with respect to y_pred. Training follows the mean over rows of the sum over outputs, and with several
+        threads calls from any of them.
     delta : float, default 1.0
         See 'huber'.
     quantile : float or array-like of float, default 0.5
@@ -67,7 +74,11 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile", "gamma"})],
+        "loss": [
+            StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile", "gamma"}),
+            callable,
+            tuple,
+        ],
         "delta": [Interval(Real, 0, None, closed="neither")],
         "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"],
     }
@@ -75,7 +86,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
 
     def __init__(
         self,
-        loss: str = "squared_error",
+        loss: Any = "squared_error",
         hidden_layer_sizes: Any = (100,),
         activation: Any = "relu",
         *,
@@ -222,6 +233,8 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         if self.loss == "quantile":
             of_a_target = self._quantiles() or (float(self.quantile),)
             return "identity", Quantile(of_a_target * (self.n_outputs_ // len(of_a_target)))
+        if not isinstance(self.loss, str):
+            return "identity", OwnLoss(self.loss)
         return ("exp" if self.loss in ("poisson", "gamma") else "identity"), self.loss
 
     def _score_outputs(self, y: Array, outputs: Array, weights: Array | None) -> float:

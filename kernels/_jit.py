@@ -113,6 +113,11 @@ def part(function):
     return numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
+def c_function(signature):
+    """Compiles a function for calls from C, by its `address`; an exception in it is printed and goes no further."""
+    return numba.cfunc(signature, error_model=_OPTIONS["error_model"])
+
+
 def inlined(function):
     """Copies `function` into the kernels that call it before they are compiled: for what is called from few places."""
     return numba.njit(**_OPTIONS, inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)

@@ -13,14 +13,16 @@ from typing import NamedTuple
 from ._jit import part
 from .activations import activate_backward
 from .elementary import log, softplus
+from .own_loss import evaluate
 from .pointwise import pointwise
 from .simd import absolute, where
 from .softmax import softmax_backward
 from .sums import row_sums
 
-# What the gradient of a row is taken with respect to. For a softmax z holds log a, and dL/d log a = a * dL/da. The last
-# is for a pair that is not pointwise: it has a function of its own.
-OUTPUT, SCORE, LOG_OUTPUT, ROW = 0, 1, 2, 3
+# What the gradient of a row is taken with respect to. For a softmax z holds log a, and dL/d log a = a * dL/da. ROW is
+# for a pair that is not pointwise: it has a function here. OWN is for a loss of the user's own (own_loss.py), whose
+# gradient is taken with respect to the output, and whose code is an address.
+OUTPUT, SCORE, LOG_OUTPUT, ROW, OWN = 0, 1, 2, 3, 4
 
 
 def squared_error(z, a, y):
@@ -242,9 +244,13 @@ def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, val
     n = rows * k
     if gradient_of == ROW:
         softmax_binary_cross_entropy(rows, k, z, a, y, value, delta, scale)
+    elif gradient_of == OWN:
+        evaluate(loss, rows, k, a, y, value, delta)
+        for i in range(n):
+            delta[i] *= scale
     else:
         _evaluate(loss, 1, n, n, (z, a, y, parameter, value, delta), (scale,))
-    if gradient_of == OUTPUT:
+    if gradient_of == OUTPUT or gradient_of == OWN:  # noqa: SIM109 (a tuple takes longer to compile)
         activate_backward(output, n, delta, z, a)
     elif gradient_of == LOG_OUTPUT:
         softmax_backward(rows, k, (a, delta))
