@@ -159,6 +159,24 @@ def scale(first, last, grads, factor):
         grads[i] *= factor
 
 
+@inlined
+def update_all(factor, params, grads, slots, layers, optimizer, constants, member, size):
+    """A member's share of the update with the whole gradient times `factor`. Non-zero if some was not finite."""
+    failed = 0
+    for l in range(layers.shape[0]):
+        fan_out = layers[l, FAN_OUT]
+        first, last = share(layers[l, FAN_IN], 1, member, size)
+        at, n = layers[l, W] + first * fan_out, (last - first) * fan_out
+        if factor != 1:
+            scale(at, at + n, grads, factor)
+        failed |= update_block(1, n, 0, optimizer, at, params, span(grads, at, n), slots, constants, 0)
+        if member == 0:
+            if factor != 1:
+                scale(layers[l, B], layers[l, B] + fan_out, grads, factor)
+            failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
+    return failed
+
+
 @kernel
 def train(
     steps, x, indices, starts, y, row_weights, rows, order, params, grads, slots, layers, blocks, ws,
@@ -285,19 +303,11 @@ def train(
         if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
             if not barrier(shared, size):
                 break
-            norm, method = math.sqrt(squared_norm(grads, 0, grads.size)), choices[OPTIMIZER]
-            factor = grads.dtype.type(limit / norm if norm > limit else 1.0)
+            norm = math.sqrt(squared_norm(grads, 0, grads.size))
             if not barrier(shared, size):
                 break
-            for l in range(n_layers):
-                fan_out = layers[l, FAN_OUT]
-                first, last = share(layers[l, FAN_IN], 1, member, size)
-                at, m = layers[l, W] + first * fan_out, (last - first) * fan_out
-                scale(at, at + m, grads, factor)
-                failed |= update_block(1, m, 0, method, at, params, span(grads, at, m), slots, constants, 0)
-                if member == 0:
-                    scale(layers[l, B], layers[l, B] + fan_out, grads, factor)
-                    failed |= update_biases(l, params, grads, slots, layers, method, constants)
+            factor = grads.dtype.type(limit / norm if norm > limit else 1.0)
+            failed |= update_all(factor, params, grads, slots, layers, choices[OPTIMIZER], constants, member, size)
         if failed != 0:
             write(shared, NOT_FINITE, 1)
         if not barrier(shared, size):
@@ -327,10 +337,6 @@ def apply_update(params, grads, slots, layers, updates, optimizer, settings, con
     state = flush_subnormals()
     updates[0] += 1
     prepare(updates[0], settings[0], settings, constants)
-    failed = 0
-    for l in range(layers.shape[0]):
-        at, n = layers[l, W], layers[l, FAN_IN] * layers[l, FAN_OUT]
-        failed |= update_block(1, n, 0, optimizer, at, params, span(grads, at, n), slots, constants, 0)
-        failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
+    failed = update_all(grads.dtype.type(1), params, grads, slots, layers, optimizer, constants, 0, 1)
     restore(state)
     return 1 if failed != 0 else 0

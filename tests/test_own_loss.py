@@ -66,6 +66,7 @@ def test_copies_threads_processes_and_more_of_the_same(own):
     assert_array_equal(step.coefs_[0], clone(model).set_params(max_iter=1).fit(X, y).coefs_[0])
 
 
+@pytest.mark.once
 def test_other_processes_have_it_too():
     models = Parallel(n_jobs=2)(delayed(MLPRegressor(half_square, **SMALL).fit)(X, TARGETS[1]) for _ in range(2))
     assert_array_equal(models[0].coefs_[0], MLPRegressor(half_square, **SMALL).fit(X, TARGETS[1]).coefs_[0])
