@@ -136,7 +136,7 @@ def test_ctrl_c_keeps_the_best_whole_epoch(how, delay):
 
 @pytest.mark.skipif(not JIT, reason="as plain Python these epochs take minutes")
 def test_ctrl_c_in_the_middle_of_a_long_epoch():
-    x = RNG.normal(size=(40_000, 5))
+    x = RNG.normal(size=(120_000, 5))
     model = MLPRegressor(hidden_layer_sizes=(30,), random_state=0, batch_size=1, max_iter=100, shuffle=True)
     model.set_callbacks(lambda m, epoch, logs: threading.Timer(0.02, signal.raise_signal, [signal.SIGINT]).start())
     with pytest.warns(UserWarning, match="interrupted by user after 1 epochs"):
