@@ -60,7 +60,6 @@ def fit(
         data, held_out = set_aside(est, data, rng)
     if est._last is not None and np.array_equal(network.parameters, est._best):
         network.parameters = est._last  # where training stopped, not the best that was kept
-    data = est._smoothed(data)  # not the rows to validate on
     network.draw_order_from(rng)
     loop = _Loop(est, network, data, held_out)
     keeps_best = est.early_stopping
@@ -119,7 +118,8 @@ class _Loop:
         options = Options(1, size, bool(est.shuffle), False, (), track, True, clip, dropout)
         self.norms: list[list[float]] = []
         self.seconds = 0.0  # of an epoch
-        self.trainer = Trainer(network, data, options, watched=True)
+        # scores, of training rows, too, are by the labels as they are
+        self.trainer = Trainer(network, est._smoothed(data), options, watched=True)
         self.n, self.weight = n, data.weight
         network.learning_rate = est.learning_rate_
         given = est.learning_rate

@@ -141,6 +141,15 @@ def test_rows_to_validate_on_keep_their_labels(kind):
     assert_array_equal(aside.predict(X), pickle.loads(pickle.dumps(aside)).predict(X))
 
 
+@pytest.mark.parametrize("scoring", [None, "accuracy"])
+@pytest.mark.parametrize("kind", LABELS)
+def test_training_rows_are_scored_by_labels_that_are_not_smoothed(kind, scoring):
+    y, options = LABELS[kind], SMALL | {"label_smoothing": 0.3, "scoring": scoring, "max_iter": 3}
+    model = MLPClassifier(**options).fit(X, y, X_val=X, y_val=y)
+    assert model.history_["score"] == model.history_["validation_score"]
+    assert 0 < model.history_["score"][-1] == model.score(X, y)
+
+
 @pytest.mark.parametrize("kind", LABELS)
 def test_partial_fit_smooths_labels(kind):
     y, options = LABELS[kind], SMALL | {"label_smoothing": 0.3}
