@@ -100,6 +100,14 @@ def test_a_schedule_goes_on_where_it_was_left_and_begins_anew_at_its_end(schedul
 # --- Ctrl-C -------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def keyboard():
+    """Ctrl-C raises KeyboardInterrupt, also where the shell has started the tests in the background without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Watch:
     """Presses Ctrl-C some moments after the third epoch."""
 
@@ -112,6 +120,7 @@ class Watch:
 
 
 @pytest.mark.skipif(not JIT, reason="coverage, which is measured there, waits for ever if it is interrupted itself")
+@pytest.mark.usefixtures("keyboard")
 @pytest.mark.parametrize("delay", [0.003, 0.02, 0.1])
 @pytest.mark.parametrize("how", ["alone", "validated", "stopping early"])
 def test_ctrl_c_keeps_the_best_whole_epoch(how, delay):
@@ -135,6 +144,7 @@ def test_ctrl_c_keeps_the_best_whole_epoch(how, delay):
 
 
 @pytest.mark.skipif(not JIT, reason="as plain Python these epochs take minutes")
+@pytest.mark.usefixtures("keyboard")
 def test_ctrl_c_in_the_middle_of_a_long_epoch():
     x = RNG.normal(size=(120_000, 5))
     model = MLPRegressor(hidden_layer_sizes=(30,), random_state=0, batch_size=1, max_iter=100, shuffle=True)
