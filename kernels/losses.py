@@ -242,6 +242,8 @@ def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, val
     `row_loss` (rows numbers): the loss of each row, summed over its outputs. `scale` is of the spans' type.
     """
     n = rows * k
+    if k == 1:
+        value = row_loss
     if gradient_of == ROW:
         softmax_binary_cross_entropy(rows, k, z, a, y, value, delta, scale)
     elif gradient_of == OWN:
@@ -254,4 +256,5 @@ def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, val
         activate_backward(output, n, delta, z, a)
     elif gradient_of == LOG_OUTPUT:
         softmax_backward(rows, k, (a, delta))
-    row_sums(rows, k, value, row_loss)
+    if k > 1:
+        row_sums(rows, k, value, row_loss)

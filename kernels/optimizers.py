@@ -104,10 +104,11 @@ def prepare(t, rate, settings, h):
     """
     decay, first, second, epsilon = settings[1], settings[2], settings[3], settings[4]
     corrected = settings[5] != 0
-    for i in range(0, 2 * N_CONSTANTS, N_CONSTANTS):
-        h[i + RATE] = rate / (1 - first**t) if corrected else rate
-        h[i + DECAY] = rate * decay if i == 0 else 0.0
-        h[i + FIRST], h[i + FIRST_REST] = first, 1 - first
-        h[i + SECOND], h[i + SECOND_REST] = second, 1 - second
-        h[i + SCALE] = 1 / math.sqrt(1 - second**t) if corrected else 1.0
-        h[i + EPSILON] = epsilon * h[i + SCALE] if settings[5] == 2 else epsilon
+    h[RATE] = rate / (1 - first**t) if corrected else rate
+    h[DECAY] = rate * decay
+    h[FIRST], h[FIRST_REST] = first, 1 - first
+    h[SECOND], h[SECOND_REST] = second, 1 - second
+    h[SCALE] = 1 / math.sqrt(1 - second**t) if corrected else 1.0
+    h[EPSILON] = epsilon * h[SCALE] if settings[5] == 2 else epsilon
+    for i in range(N_CONSTANTS):
+        h[N_CONSTANTS + i] = h[i] if i != DECAY else 0

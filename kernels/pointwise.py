@@ -81,6 +81,9 @@ def pointwise(functions, inputs, outputs, n_scalars=0):
 
     def generate(context, builder, signature, arguments):
         code, rows, n, pitch, spans, *scalars = arguments
+        together = builder.icmp_signed("==", n, pitch)  # runs one after the other are one run
+        n = builder.select(together, builder.mul(rows, n), n)
+        rows = builder.select(together, ir.Constant(_I64, 1), rows)
         starts = [builder.extract_value(spans, i) for i in range(len(signature.args[4].types))]
         numbers = [builder.extract_value(scalars[0], i) for i in range(n_scalars)]
         constants = [Lanes(builder, splat(builder, x, lanes_of(x.type))) for x in numbers]

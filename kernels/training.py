@@ -10,7 +10,6 @@ bit.
 import math
 
 from ._jit import inlined, kernel, part
-from .activations import copy
 from .backprop import (
     DELTA,
     FAN_IN,
@@ -23,15 +22,16 @@ from .backprop import (
     W,
     add_penalty,
     bias_gradient,
+    block,
     delta_from_outputs,
     forward_scores,
-    load_targets,
     output_activation,
     recursion,
     weight_gradient,
     zeros,
 )
 from .dropout import step_key
+from .gather import gather_inputs, gather_targets
 from .gemm import MR
 from .optimizers import CODES, N_CONSTANTS, prepare, update
 from .pointwise import not_finite
@@ -65,22 +65,6 @@ def shuffle(rows, order, state):
         j = (w * (i + 1)) >> 32
         order[i], order[j] = order[j], order[i]
     state[0], state[1], state[2], state[3] = x, y, z, w
-
-
-@inlined
-def gather(first, last, order, start, x, indices, starts, features, y, width, k, ws, x_block, y_block):
-    """x and targets of the rows ``order[start:][first:last]``, to rows `first` to `last` of two blocks of `ws`."""
-    for r in range(first, last):
-        row, at = order[start + r], x_block + r * features
-        if starts.size == 0:
-            copy(0, 1, features, 0, (span(x, row * features, features), span(ws, at, features)))
-        else:
-            for i in range(features):
-                ws[at + i] = 0
-            for i in range(starts[row], starts[row + 1]):
-                ws[at + indices[i]] += x[i]
-    for r in range(first, last):
-        load_targets(1, k, y, order[start + r] * width, width, ws, y_block + r * k)
 
 
 @inlined
@@ -258,8 +242,9 @@ def train(
         first, last = share(n_rows, MR, member, size)
         for r in range(first, last, ROWS_TOGETHER):
             m = min(ROWS_TOGETHER, last - r)
-            source, target = layers[0, INPUT], blocks[TARGET]
-            gather(r, r + m, order, start, x, indices, starts, features, y, width, k, ws, source, target)
+            numbers = span(order, start + r, m)
+            gather_inputs(m, features, numbers, x, indices, starts, block(0, INPUT, r, m, layers, ws))
+            gather_targets(m, k, numbers, y, width, span(ws, blocks[TARGET] + r * k, m * k))
             forward_scores(r, m, params, layers, ws, key)
             output_activation(r, m, layers, blocks, ws)
             delta_from_outputs(r, m, layers, blocks, ws, choices[LOSS], choices[GRADIENT_OF], 1.0 / weight)

@@ -242,7 +242,6 @@ TRAININGS = (
 )
 
 
-@pytest.mark.once
 def test_the_compiler_changes_no_training():
     """Beyond the last bits: with it, and without it, in processes of their own."""
     compiled, plain = python(TRAININGS), python(TRAININGS, NUMBA_DISABLE_JIT="1")

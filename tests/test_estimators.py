@@ -100,6 +100,7 @@ def test_batches_in_order_train_as_scikit_learns(task, activation):
     assert_allclose(ours.loss_curve_, expected.loss_curve_, rtol=1e-10)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("weighted", [False, True] if JIT else [True])
 @EACH_TASK
 def test_lbfgs_ends_where_scikit_learns_ends(task, weighted):
@@ -348,6 +349,7 @@ def test_the_loss_of_an_epoch_is_the_weighted_mean():
     assert clone(ours).fit(X, y).loss_ != pytest.approx(first.loss_, rel=0.01)
 
 
+@pytest.mark.once
 def test_early_stopping_copies_only_the_rows_set_aside():
     big = np.random.default_rng(0).normal(size=(8_000, 100))
     y = big[:, 0]
@@ -443,6 +445,7 @@ def test_labels_far_apart(extreme):
     assert set(ours.predict(X)) <= set(y)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("activation", ["gelu", "elu", "silu", "sigmoid", "linear"])
 def test_our_own_activations(activation):
     y = TASKS["number"][1]

@@ -42,6 +42,7 @@ def assert_same(a, b):
 # --- class weights ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("given", ["balanced", {"a": 2.0, "c": 0.5}, {"b": 0}], ids=str)
 @pytest.mark.parametrize("two", [False, True])
@@ -105,6 +106,7 @@ def every_label(y, smoothing):
     return np.tile(X, (len(patterns), 1)), np.repeat(patterns, len(y), axis=0), np.concatenate(likely)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("kind", LABELS)
@@ -278,6 +280,7 @@ def test_gradients_can_be_clipped(solver):
         MLPRegressor(clip_norm=0).fit(X, NUMBER)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_the_absolute_error_finds_medians(solver):
     """With constant inputs the best prediction is the median, wherever the outliers are; to sum or mean is the same."""

@@ -83,6 +83,7 @@ def test_one_quantile_has_no_axis_of_its_own_unless_it_comes_in_a_list():
 # --- what they lead to --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_quantiles_are_found(solver):
     y = np.random.default_rng(0).standard_cauchy((N_DRAWN, 2))
@@ -92,6 +93,7 @@ def test_quantiles_are_found(solver):
     assert model.score(CONSTANT, y) == pytest.approx(0, abs=1e-3)  # as good as the quantiles themselves
 
 
+@pytest.mark.once
 def test_huber_finds_the_point_where_clipped_errors_balance():
     y = np.random.default_rng(0).standard_cauchy(N_DRAWN)
     p = MLPRegressor("huber", **TO_THE_END, delta=0.5).fit(CONSTANT, y).predict(CONSTANT)[0]
@@ -102,6 +104,7 @@ def test_huber_finds_the_point_where_clipped_errors_balance():
     assert_array_equal(far.coefs_[0], square.coefs_[0])  # no error is beyond: half the square
 
 
+@pytest.mark.once
 def test_gamma_finds_the_mean():
     y = np.random.default_rng(0).gamma(0.5, 3, N_DRAWN)
     model = MLPRegressor("gamma", **TO_THE_END).fit(CONSTANT, y)

@@ -344,7 +344,7 @@ GUARDED = """
     import ctypes, mmap, sys
     import numba, numpy as np
     from itertools import product
-    from fastmlp.kernels import activations, gemm, simd, softmax, sums
+    from fastmlp.kernels import activations, gather, gemm, simd, softmax, sums
     from fastmlp.kernels.simd import span
 
     mprotect = ctypes.CDLL(None, use_errno=True).mprotect
@@ -383,6 +383,10 @@ GUARDED = """
         activations.copy(0, rows, n, pitch, (whole(source), whole(target)))
 
     @numba.njit
+    def run_pick(rows, n, numbers, source, target):
+        gather.pick_rows(rows, n, whole(numbers), whole(source), whole(target))
+
+    @numba.njit
     def run_rows(rows, k, z, log_a, a, sums_of_rows, sums_of_columns):
         softmax.softmax(rows, k, (whole(z), whole(log_a), whole(a)))
         softmax.softmax_backward(rows, k, (whole(a), whole(log_a)))
@@ -418,6 +422,9 @@ GUARDED = """
                     source, target = put(np.arange(size)), put(np.arange(size))
                     run_copy(rows, n, pitch, source, target)
                     assert (source == target).all()
+                source, target = put(np.arange(3 * n)), put(np.zeros(3 * n))
+                run_pick(3, n, np.array([2, 0, 2]), source, target)
+                assert (target.reshape(3, n) == source.reshape(3, n)[[2, 0, 2]]).all()
                 z, log_a, a = (put(np.ones((3, n))) for _ in range(3))
                 of_rows, of_columns = put(np.zeros(3)), put(np.zeros(n))
                 run_rows(3, n, z, log_a, a, of_rows, of_columns)

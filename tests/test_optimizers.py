@@ -77,9 +77,14 @@ CONSTANT = [
 ]
 
 
+def shown(value):
+    """In a test's name: a function by its own name, not by its address."""
+    return getattr(value, "__name__", repr(value))[:60]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("gradient", [1.0, -0.25, 3e-3, 40.0])
-@pytest.mark.parametrize(("optimizer", "closed_form"), CONSTANT, ids=lambda value: repr(value)[:60])
+@pytest.mark.parametrize(("optimizer", "closed_form"), CONSTANT, ids=shown)
 def test_constant_gradients(optimizer, closed_form, gradient, dtype):
     for steps in (1, 2, STEPS):
         mlp = network(optimizer, dtype)
@@ -142,7 +147,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("optimizer", "path"), PATHS, ids=lambda value: repr(value)[:60])
+@pytest.mark.parametrize(("optimizer", "path"), PATHS, ids=shown)
 def test_changing_gradients(optimizer, path, dtype):
     mlp = network(optimizer, dtype)
     # float32 sees the rounded gradients, and so must the sums
@@ -189,7 +194,7 @@ def test_weights_decay_and_biases_do_not(kind, decay, dtype):
 
 
 @pytest.mark.parametrize("decay", [0.01, 0.5])
-@pytest.mark.parametrize(("optimizer", "path"), PATHS, ids=lambda value: repr(value)[:60])
+@pytest.mark.parametrize(("optimizer", "path"), PATHS, ids=shown)
 def test_decay_beside_steps(optimizer, path, decay):
     """w <- w q - rate * step with q = 1 - rate * decay, the steps being those without decay; biases only step."""
     mlp = network(dataclasses.replace(optimizer, weight_decay=decay))

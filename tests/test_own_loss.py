@@ -38,7 +38,7 @@ def slope(y, p):
 OWN = {"array function": half_square, "compiled pair": (square, slope)}
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64] if JIT else [np.float64])
 @pytest.mark.parametrize("k", TARGETS)
 @pytest.mark.parametrize("own", OWN)
 def test_the_squared_error_by_hand_is_ours(own, k, dtype):
@@ -98,7 +98,7 @@ BAD = {
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
-@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("n_threads", [1, 2] if JIT else [1])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("name", BAD)
 def test_what_goes_wrong_reaches_the_user(name, solver, n_threads):

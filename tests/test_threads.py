@@ -230,6 +230,7 @@ def simulate(monkeypatch, largest, seconds_of, until, guess=None):
     return done / clock.now
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("step", [2e-5, 1e-3, 0.2])
 @pytest.mark.parametrize("guess", [0.5, 5, 20])
 @pytest.mark.parametrize(
