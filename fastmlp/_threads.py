@@ -24,7 +24,7 @@ _TIME_BETWEEN_TRIALS = 20  # times what a trial takes
 _FLOPS_PER_SECOND, _SECONDS_PER_NUMBER, _SECONDS_PER_STEP = 2e10, 5e-9, 1e-6
 # By that guess a thread needs so much work in a step, to pay for two meetings and for fetching what the others wrote,
 # and so much in a call, to pay for its start.
-_WORTH_A_MEETING, _WORTH_A_START = 3e-4, 1.5e-3
+_WORTH_A_MEETING, _WORTH_A_START = 1e-4, 1.5e-3
 
 
 _at_work: list[None] = []  # an entry for each call of `together` that is running in this process

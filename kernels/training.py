@@ -9,6 +9,8 @@ bit.
 
 import math
 
+from numpy import int64
+
 from ._jit import inlined, kernel, part
 from .backprop import (
     DELTA,
@@ -120,7 +122,8 @@ def update_block(m, n, pitch, optimizer, at, params, gradient, slots, constants,
 def update_biases(l, params, grads, slots, layers, optimizer, constants):
     """Updates b of layer l."""
     at, n = layers[l, B], layers[l, FAN_OUT]
-    return update_block(1, n, 0, optimizer, at, params, span(grads, at, n), slots, constants, N_CONSTANTS)
+    one, none = int64(1), int64(0)
+    return update_block(one, n, none, optimizer, at, params, span(grads, at, n), slots, constants, int64(N_CONSTANTS))
 
 
 @part
@@ -146,6 +149,7 @@ def scale(first, last, grads, factor):
 @inlined
 def update_all(factor, params, grads, slots, layers, optimizer, constants, member, size):
     """A member's share of the update with the whole gradient times `factor`. Non-zero if some was not finite."""
+    one, none = int64(1), int64(0)
     failed = 0
     for l in range(layers.shape[0]):
         fan_out = layers[l, FAN_OUT]
@@ -153,7 +157,7 @@ def update_all(factor, params, grads, slots, layers, optimizer, constants, membe
         at, n = layers[l, W] + first * fan_out, (last - first) * fan_out
         if factor != 1:
             scale(at, at + n, grads, factor)
-        failed |= update_block(1, n, 0, optimizer, at, params, span(grads, at, n), slots, constants, 0)
+        failed |= update_block(one, n, none, optimizer, at, params, span(grads, at, n), slots, constants, none)
         if member == 0:
             if factor != 1:
                 scale(layers[l, B], layers[l, B] + fan_out, grads, factor)
@@ -284,7 +288,7 @@ def train(
                     weight_gradient(l, i, m, j, q, n_rows, layers, zero, ws, dw)
                     if alpha != 0:
                         add_penalty(m, q, fan_out, span(params, at, size_of_block), dw, decay)
-                    failed |= update_block(m, q, fan_out, optimizer, at, params, dw, slots, constants, 0)
+                    failed |= update_block(m, q, fan_out, optimizer, at, params, dw, slots, constants, int64(0))
         if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
             if not barrier(shared, size):
                 break
