@@ -138,6 +138,9 @@ class Trainer:
         self.mlp, self.options, self.data = mlp, options, data
         x, none = data.x, np.empty(0, np.int64)
         dense = isinstance(x, np.ndarray)
+        if not dense and not x.has_canonical_format:
+            x = x.copy()
+            x.sum_duplicates()
         self.x = (x.reshape(-1), none, none) if dense else (x.data, *map(np.int64, (x.indices, x.indptr)))
         rows = options.batch_size
         self.tables = mlp._layout.tables(rows, dropped=options.dropout)

@@ -13,7 +13,7 @@ from .activations import SOFTMAX, activate, activate_backward, copy
 from .dense import dense, dense_bias_gradient, dense_input_gradient, dense_weight_gradient
 from .dropout import ALL, drop, mix
 from .losses import losses_and_delta
-from .pointwise import pointwise
+from .pointwise import add_scaled, pointwise
 from .simd import absolute, advance, span
 from .softmax import softmax, softmax_backward
 
@@ -75,16 +75,17 @@ def drop_inputs(l, first, rows, layers, ws, step, source, target):
 
 
 @inlined
-def forward_scores(first, rows, params, layers, ws, step):
+def forward_scores(first, rows, params, layers, ws, step, known):
     """`rows` rows from row `first` of the hidden layers' Z and A and of the output layer's Z, from the INPUT block.
 
-    `step` is the step's key, for dropout; any number where there is none.
+    `step` is the step's key, for dropout; any number where there is none. The first `known` layers have their Z.
     """
     n_layers = layers.shape[0]
     for l in range(n_layers):
         fan_out, z = layers[l, FAN_OUT], block(l, Z, first, rows, layers, ws)
         w, b = weights(l, layers, params)
-        dense(rows, layers[l, FAN_IN], fan_out, block(l, INPUT, first, rows, layers, ws), w, b, z)
+        if l >= known:
+            dense(rows, layers[l, FAN_IN], fan_out, block(l, INPUT, first, rows, layers, ws), w, b, z)
         if l < n_layers - 1:
             activate(layers[l, ACTIVATION], rows * fan_out, z, block(l, A, first, rows, layers, ws))
             drop_inputs(l + 1, first, rows, layers, ws, step, layers[l, A], layers[l + 1, INPUT])
@@ -163,13 +164,10 @@ def load_targets(rows, k, y, yo, width, ws, target):
         ws[target + r * k + int(y[yo + r])] = 1
 
 
-_add_scaled = pointwise([lambda h, x, y: y + h[0] * x], inputs=(0, 1), outputs=(1,), n_scalars=1)
-
-
 @inlined
 def add_penalty(m, n, pitch, w, gradient, alpha):
     """``dW += alpha * W`` for m x n numbers: the gradient of ``alpha / 2 * sum(W**2)``."""
-    _add_scaled(0, m, n, pitch, (w, gradient), (alpha,))
+    add_scaled(0, m, n, pitch, (w, gradient), (alpha,))
 
 
 @inlined
@@ -179,7 +177,7 @@ def forward_block(first, rows, x, params, layers, blocks, ws):
     source = span(x, first * layers[0, FAN_IN], size)
     if copy_finite(0, 1, size, 0, (source, span(ws, layers[0, INPUT], size))) != 0:
         return False
-    forward_scores(0, rows, params, layers, ws, 0)
+    forward_scores(0, rows, params, layers, ws, 0, 0)
     output_activation(0, rows, layers, blocks, ws)
     return True
 

@@ -49,22 +49,6 @@ pick_rows = _pick_rows_plain if config.DISABLE_JIT else _pick_rows_lowered
 
 
 @inlined
-def gather_inputs(rows, n, numbers, x, columns, starts, target):
-    """The rows `numbers` of x, n numbers each, to `target`; both are spans. Numbers of one place are added.
-
-    x is dense, or, if `starts` is not empty, the numbers of compressed sparse rows: see `train`.
-    """
-    if starts.size == 0:
-        pick_rows(rows, n, numbers, span(x, 0, x.size), target)
-        return
-    for i in range(rows * n):
-        target[i] = 0
-    for r in range(rows):
-        for i in range(starts[numbers[r]], starts[numbers[r] + 1]):
-            target[r * n + columns[i]] += x[i]
-
-
-@inlined
 def gather_targets(rows, k, numbers, y, width, target):
     """The k targets of each of the rows `numbers` to `target`: from k numbers of y, or from one (`width`), a class."""
     if width == k:

@@ -22,6 +22,7 @@ from .backprop import (
     TARGET,
     B,
     W,
+    Z,
     add_penalty,
     bias_gradient,
     block,
@@ -30,14 +31,16 @@ from .backprop import (
     output_activation,
     recursion,
     weight_gradient,
+    weights,
     zeros,
 )
 from .dropout import step_key
-from .gather import gather_inputs, gather_targets
+from .gather import gather_targets, pick_rows
 from .gemm import MR
 from .optimizers import CODES, N_CONSTANTS, prepare, update
 from .pointwise import not_finite
 from .simd import span
+from .sparse import sparse_scores, sparse_weight_gradient
 from .subnormals import flush_subnormals, restore
 from .sums import sum_of_squares
 from .team import NOT_FINITE, barrier, read, share, write
@@ -177,7 +180,7 @@ def train(
     steps : (2,) int64
     x : (n * features,) rows one after the other; or the numbers of a matrix of compressed sparse rows.
     indices, starts : (numbers,) and (n + 1,) int64, or empty
-        Of a sparse x: the column of each number, and where each row starts.
+        Of a sparse x: the column of each number, no two alike in a row, and where each row starts.
     y : (n * outputs,) or (n,) class indices
     row_weights : (n,) float64 or empty
         How much each row counts, more than 0: a batch's loss is the weighted mean. Empty: all the same.
@@ -226,7 +229,8 @@ def train(
     top = layers[n_layers - 1]
     k, n, batch, alpha, limit = top[FAN_OUT], order.size, choices[BATCH], settings[6], settings[7]
     optimizer = choices[OPTIMIZER] if limit == 0 else _STAND_STILL
-    width = y.size // (starts.size - 1 if starts.size > 0 else x.size // features)
+    sparse = starts.size > 0
+    width = y.size // (starts.size - 1 if sparse else x.size // features)
     steps_per_epoch = (n + batch - 1) // batch
     state = flush_subnormals()
     done = 0
@@ -247,9 +251,14 @@ def train(
         for r in range(first, last, ROWS_TOGETHER):
             m = min(ROWS_TOGETHER, last - r)
             numbers = span(order, start + r, m)
-            gather_inputs(m, features, numbers, x, indices, starts, block(0, INPUT, r, m, layers, ws))
+            if sparse:
+                w, b = weights(0, layers, params)
+                z = block(0, Z, r, m, layers, ws)
+                sparse_scores(m, layers[0, FAN_OUT], numbers, x, indices, starts, w, b, z)
+            else:
+                pick_rows(m, features, numbers, span(x, 0, x.size), block(0, INPUT, r, m, layers, ws))
             gather_targets(m, k, numbers, y, width, span(ws, blocks[TARGET] + r * k, m * k))
-            forward_scores(r, m, params, layers, ws, key)
+            forward_scores(r, m, params, layers, ws, key, int(sparse))
             output_activation(r, m, layers, blocks, ws)
             delta_from_outputs(r, m, layers, blocks, ws, choices[LOSS], choices[GRADIENT_OF], 1.0 / weight)
             if row_weights.size > 0:
@@ -278,14 +287,20 @@ def train(
                 bias_gradient(l, n_rows, layers, ws, grads)
                 failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
             first, last = share(layers[l, FAN_IN], MR, member, size)
+            from_sparse = sparse and l == 0
+            if from_sparse:
+                numbers, delta = span(order, start, n_rows), block(0, DELTA, 0, n_rows, layers, ws)
+                dw = weights(0, layers, grads)[0]
+                sparse_weight_gradient(first, last, n_rows, fan_out, numbers, x, indices, starts, delta, dw)
             for j in range(0, fan_out, _BLOCK_COLS):
                 for i in range(first, last, _BLOCK_ROWS):
                     m, q = min(_BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
                     at, size_of_block = layers[l, W] + i * fan_out + j, (m - 1) * fan_out + q
                     # a gradient that nobody looks at is computed in one place, which stays in the cache
-                    there = at if choices[TRACK] else layers[l, W] + first * fan_out + j
+                    there = at if choices[TRACK] or from_sparse else layers[l, W] + first * fan_out + j
                     dw = span(grads, there, size_of_block)
-                    weight_gradient(l, i, m, j, q, n_rows, layers, zero, ws, dw)
+                    if not from_sparse:
+                        weight_gradient(l, i, m, j, q, n_rows, layers, zero, ws, dw)
                     if alpha != 0:
                         add_penalty(m, q, fan_out, span(params, at, size_of_block), dw, decay)
                     failed |= update_block(m, q, fan_out, optimizer, at, params, dw, slots, constants, int64(0))

@@ -5,12 +5,22 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from fastmlp import MLP, Huber, Quantile, reference
+from fastmlp import MLP, Huber, Quantile, reference, warmup
+from fastmlp.kernels import JIT
 
 # An output bias that keeps outputs, with small weights before them, inside (0, 1), where every loss has a value.
 _MIDDLE = {"linear": 0.5, "sigmoid": 0.1, "tanh": 0.5, "softmax": 0.1, "exp": -1.0}
 # Parameters under which a mistake shows, exact in float32: errors on both sides of delta, no quantile like another.
 _PARAMETRIC = {"huber": lambda k: Huber(0.25), "quantile": lambda k: Quantile((np.arange(k) % 60 + 1) / 64)}
+
+_COMPILES = {"gw0": np.float32, "gw1": np.float64}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled(worker_id):
+    """Of the processes that run tests two compile one precision each, and find the other's kernels on disk."""
+    if JIT and worker_id in _COMPILES:
+        warmup(_COMPILES[worker_id])
 
 
 @pytest.fixture(scope="session")

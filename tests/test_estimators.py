@@ -376,10 +376,12 @@ def test_sparse_rows_are_dense_rows(kind, options, dtype):
     sparse = getattr(scipy.sparse, kind)(dense)
     other = clone(ours).fit(sparse, y, sample_weight=WEIGHTS)
     ours.fit(dense, y, sample_weight=WEIGHTS)
-    assert other.loss_ == ours.loss_
+    # the same bits; without the compiler dense products are NumPy's, which add in another order
+    tolerance = {"rtol": 0} if JIT else {"rtol": 1e-3 if dtype == np.float32 else 1e-9, "atol": 1e-4}
+    assert_allclose(other.loss_, ours.loss_, **tolerance)
     for a, b in zip(other.coefs_ + other.intercepts_, ours.coefs_ + ours.intercepts_, strict=True):
-        assert_array_equal(a, b)
-    assert_array_equal(other.predict_proba(sparse), ours.predict_proba(dense))
+        assert_allclose(a, b, **tolerance)
+    assert_allclose(other.predict_proba(sparse), ours.predict_proba(dense), **tolerance)
     many = scipy.sparse.vstack([sparse] * 40)
     assert_allclose(other.predict_proba(many), ours.predict_proba(many.toarray()), rtol=1e-5)
 

@@ -3,7 +3,6 @@
 import numba
 import numpy as np
 import pytest
-import scipy.sparse
 from numpy.testing import assert_array_equal
 
 from fastmlp.kernels import gather, simd
@@ -14,9 +13,9 @@ CANARY = 77.0
 
 
 @numba.njit
-def gather_inputs(rows, n, numbers, x, columns, starts, target):
+def pick_rows(rows, n, numbers, x, target):
     place = simd.span(target, 2, rows * n)
-    gather.gather_inputs(rows, n, simd.span(numbers, 0, numbers.size), x, columns, starts, place)
+    gather.pick_rows(rows, n, simd.span(numbers, 0, numbers.size), simd.span(x, 0, x.size), place)
 
 
 @numba.njit
@@ -34,26 +33,16 @@ def framed(expected):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_rows_of_every_width(dtype):
-    none = np.empty(0, np.int64)
     w = simd.REGISTER_BYTES // np.dtype(dtype).itemsize
     for n in range(1, 3 * w + 2):
         x = np.arange(7 * n, dtype=dtype).reshape(7, n)
         for rows in range(len(NUMBERS) + 1):
             expected, inputs = framed(x[NUMBERS[:rows]])
-            gather_inputs(rows, n, NUMBERS, x.ravel(), none, none, inputs)
+            pick_rows(rows, n, NUMBERS, x.ravel(), inputs)
             assert_array_equal(inputs, expected)
             targets = np.full_like(inputs, CANARY)
             gather_targets(rows, n, NUMBERS, x.ravel(), n, targets)
             assert_array_equal(targets, expected)
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_sparse_rows(dtype):
-    x = scipy.sparse.random_array((7, 33), density=0.3, rng=np.random.default_rng(0), format="csr", dtype=dtype)
-    x.sum_duplicates()
-    expected, inputs = framed(x.toarray()[NUMBERS])
-    gather_inputs(5, 33, NUMBERS, x.data, x.indices.astype(np.int64), x.indptr.astype(np.int64), inputs)
-    assert_array_equal(inputs, expected)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -1,0 +1,34 @@
+"""The first layer of a network whose x are compressed sparse rows: only the numbers that are there are multiplied.
+
+The matrix has its numbers in `x`, their columns, no two alike in a row, in `columns`, and its row i is
+``starts[i]:starts[i + 1]`` of both. Additions come in the order of `gemm`, which adds zeros beside them: as long as
+gemm's sums are single chains (KC terms), the results are those of the dense matrix to the bit.
+"""
+
+from ._jit import part
+from .activations import copy
+from .pointwise import add_scaled
+from .simd import advance
+
+
+@part
+def sparse_scores(rows, fan_out, numbers, x, columns, starts, w, b, z):
+    """``z = x[numbers] @ W + b`` for `rows` rows; W (fan_in, fan_out), b (fan_out,), z (rows, fan_out) are spans."""
+    for r in range(rows):
+        z_row = advance(z, r * fan_out)
+        copy(0, 1, fan_out, 0, (b, z_row))
+        for i in range(starts[numbers[r]], starts[numbers[r] + 1]):
+            add_scaled(0, 1, fan_out, 0, (advance(w, columns[i] * fan_out), z_row), (x[i],))
+
+
+@part
+def sparse_weight_gradient(first, last, rows, fan_out, numbers, x, columns, starts, delta, dw):
+    """Rows `first` to `last` of ``dW = x[numbers].T @ delta``; spans delta (rows, fan_out), dW (fan_in, fan_out)."""
+    for i in range(first * fan_out, last * fan_out):
+        dw[i] = 0
+    for r in range(rows):
+        for i in range(starts[numbers[r]], starts[numbers[r] + 1]):
+            column = columns[i]
+            if first <= column < last:
+                spans = advance(delta, r * fan_out), advance(dw, column * fan_out)
+                add_scaled(0, 1, fan_out, 0, spans, (x[i],))
