@@ -13,7 +13,7 @@ from .activations import SOFTMAX, activate, activate_backward, copy
 from .dense import dense, dense_bias_gradient, dense_input_gradient, dense_weight_gradient
 from .dropout import ALL, drop, mix
 from .losses import losses_and_delta
-from .pointwise import add_scaled, pointwise
+from .pointwise import pointwise
 from .simd import absolute, advance, span
 from .softmax import softmax, softmax_backward
 
@@ -164,10 +164,13 @@ def load_targets(rows, k, y, yo, width, ws, target):
         ws[target + r * k + int(y[yo + r])] = 1
 
 
+_add_scaled = pointwise([lambda h, x, y: y + h[0] * x], inputs=(0, 1), outputs=(1,), n_scalars=1)
+
+
 @inlined
 def add_penalty(m, n, pitch, w, gradient, alpha):
     """``dW += alpha * W`` for m x n numbers: the gradient of ``alpha / 2 * sum(W**2)``."""
-    add_scaled(0, m, n, pitch, (w, gradient), (alpha,))
+    _add_scaled(0, m, n, pitch, (w, gradient), (alpha,))
 
 
 @inlined

@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from .simd import Lanes, absolute, fma, lanes_of, load, splat, store, tail_mask
+from .simd import Lanes, absolute, lanes_of, load, splat, store, tail_mask
 
 _I1, _I64 = ir.IntType(1), ir.IntType(64)
 
@@ -120,5 +120,3 @@ def pointwise(functions, inputs, outputs, n_scalars=0):
 
 # not_finite(0, rows, n, pitch, (span,)) -> non-zero if a number is infinite or NaN
 not_finite = pointwise([lambda x: ~(absolute(x) < math.inf)], inputs=(0,), outputs=())
-# add_scaled(0, rows, n, pitch, (x, y), (factor,)): y += factor * x
-add_scaled = pointwise([lambda h, x, y: fma(h[0], x, y)], inputs=(0, 1), outputs=(1,), n_scalars=1)

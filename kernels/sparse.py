@@ -7,8 +7,11 @@ gemm's sums are single chains (KC terms), the results are those of the dense mat
 
 from ._jit import part
 from .activations import copy
-from .pointwise import add_scaled
-from .simd import advance
+from .pointwise import pointwise
+from .simd import advance, fma
+
+# _multiply_add(0, 1, n, 0, (x, y), (factor,)): y += factor * x, rounded once, as gemm does it
+_multiply_add = pointwise([lambda h, x, y: fma(h[0], x, y)], inputs=(0, 1), outputs=(1,), n_scalars=1)
 
 
 @part
@@ -18,7 +21,7 @@ def sparse_scores(rows, fan_out, numbers, x, columns, starts, w, b, z):
         z_row = advance(z, r * fan_out)
         copy(0, 1, fan_out, 0, (b, z_row))
         for i in range(starts[numbers[r]], starts[numbers[r] + 1]):
-            add_scaled(0, 1, fan_out, 0, (advance(w, columns[i] * fan_out), z_row), (x[i],))
+            _multiply_add(0, 1, fan_out, 0, (advance(w, columns[i] * fan_out), z_row), (x[i],))
 
 
 @part
@@ -31,4 +34,4 @@ def sparse_weight_gradient(first, last, rows, fan_out, numbers, x, columns, star
             column = columns[i]
             if first <= column < last:
                 spans = advance(delta, r * fan_out), advance(dw, column * fan_out)
-                add_scaled(0, 1, fan_out, 0, spans, (x[i],))
+                _multiply_add(0, 1, fan_out, 0, spans, (x[i],))

@@ -73,6 +73,16 @@ def shuffle(rows, order, state):
 
 
 @inlined
+def take_inputs(first, rows, numbers, x, indices, starts, params, layers, ws):
+    """Of the rows `numbers` of x, `rows` rows from row `first` of INPUT; or, of a sparse x, the first layer's Z."""
+    if starts.size == 0:
+        pick_rows(rows, layers[0, FAN_IN], numbers, span(x, 0, x.size), block(0, INPUT, first, rows, layers, ws))
+        return
+    (w, b), z = weights(0, layers, params), block(0, Z, first, rows, layers, ws)
+    sparse_scores(rows, layers[0, FAN_OUT], numbers, x, indices, starts, w, b, z)
+
+
+@inlined
 def total_weight(order, start, rows, row_weights):
     """Sum of the weights of the rows ``order[start : start + rows]``: their number if there are no weights."""
     if row_weights.size == 0:
@@ -251,12 +261,7 @@ def train(
         for r in range(first, last, ROWS_TOGETHER):
             m = min(ROWS_TOGETHER, last - r)
             numbers = span(order, start + r, m)
-            if sparse:
-                w, b = weights(0, layers, params)
-                z = block(0, Z, r, m, layers, ws)
-                sparse_scores(m, layers[0, FAN_OUT], numbers, x, indices, starts, w, b, z)
-            else:
-                pick_rows(m, features, numbers, span(x, 0, x.size), block(0, INPUT, r, m, layers, ws))
+            take_inputs(r, m, numbers, x, indices, starts, params, layers, ws)
             gather_targets(m, k, numbers, y, width, span(ws, blocks[TARGET] + r * k, m * k))
             forward_scores(r, m, params, layers, ws, key, int(sparse))
             output_activation(r, m, layers, blocks, ws)
@@ -287,8 +292,8 @@ def train(
                 bias_gradient(l, n_rows, layers, ws, grads)
                 failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
             first, last = share(layers[l, FAN_IN], MR, member, size)
-            from_sparse = sparse and l == 0
-            if from_sparse:
+            known = sparse and l == 0
+            if known:
                 numbers, delta = span(order, start, n_rows), block(0, DELTA, 0, n_rows, layers, ws)
                 dw = weights(0, layers, grads)[0]
                 sparse_weight_gradient(first, last, n_rows, fan_out, numbers, x, indices, starts, delta, dw)
@@ -297,9 +302,9 @@ def train(
                     m, q = min(_BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
                     at, size_of_block = layers[l, W] + i * fan_out + j, (m - 1) * fan_out + q
                     # a gradient that nobody looks at is computed in one place, which stays in the cache
-                    there = at if choices[TRACK] or from_sparse else layers[l, W] + first * fan_out + j
+                    there = at if choices[TRACK] or known else layers[l, W] + first * fan_out + j
                     dw = span(grads, there, size_of_block)
-                    if not from_sparse:
+                    if not known:
                         weight_gradient(l, i, m, j, q, n_rows, layers, zero, ws, dw)
                     if alpha != 0:
                         add_penalty(m, q, fan_out, span(params, at, size_of_block), dw, decay)
