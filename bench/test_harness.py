@@ -148,6 +148,7 @@ def test_the_peak_computes_something(steps):
 
 @pytest.mark.skipif(not JIT, reason="there is no peak without the compiler")
 def test_the_peak_stays_in_registers():
+    peak.chains(0)
     (assembly,) = peak.chains.inspect_asm().values()
     multiply_adds = [line.split() for line in assembly.splitlines() if "fmadd" in line and "ps" in line.split()[0]]
     if not multiply_adds:
