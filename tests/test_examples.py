@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import matplotlib.image
@@ -50,28 +49,18 @@ def run(name, folder):
     return done
 
 
-@pytest.fixture(scope="module")
-def runs(request, tmp_path_factory):
-    """Of each example that was asked for its folder, and to come, a core for each at a time, what `run` gives."""
-    names = [item.callspec.params["name"] for item in request.session.items if item.originalname == "test_runs"]
-    folders = {name: tmp_path_factory.mktemp(Path(name).stem) for name in names}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {name: (folder, pool.submit(run, name, folder)) for name, folder in folders.items()}
-
-
 @pytest.mark.skipif(not JIT, reason="whole trainings: hours without the compiler")
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_runs(name, runs):
-    folder, outcome = runs[name]
-    done = outcome.result()
+def test_runs(name, tmp_path):
+    done = run(name, tmp_path)
     pattern, least = EXPECTED[name]
     found = [float(number) for number in re.findall(pattern, done.stdout)]
     assert len(found) == len(least), done.stdout
     assert all(number >= bound for number, bound in zip(found, least, strict=True)), done.stdout
 
     (path,) = map(Path, re.findall(r"(?m)^figure: (.+)$", done.stdout))
-    assert list(folder.rglob("*.*")) == [path]
-    assert path == folder.resolve() / "figures" / f"{FOLDER.joinpath(name).stem}.png"
+    assert list(tmp_path.rglob("*.*")) == [path]
+    assert path == tmp_path.resolve() / "figures" / f"{FOLDER.joinpath(name).stem}.png"
     pixels = matplotlib.image.imread(path)
     assert pixels.shape[0] > 400
     assert pixels.shape[1] > 1000
