@@ -238,8 +238,9 @@ def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, val
     """Losses and the output layer's delta from its outputs.
 
     Spans of rows x k numbers: `z` scores (log a after a softmax), `a` outputs, `y` targets and the loss's `parameter`
-    (anything, if it has none) are read; `delta`, ``scale * dL/dz``, and `value` (scratch, may be z) are written, and
-    `row_loss` (rows numbers): the loss of each row, summed over its outputs. `scale` is of the spans' type.
+    (anything, if it has none) are read; `delta`, ``scale * dL/dz``, is written, and, of several outputs, `value`
+    (scratch, may be z). `row_loss` (rows numbers) is written: the loss of each row, summed over its outputs. `scale` is
+    of the spans' type.
     """
     n = rows * k
     if k == 1:

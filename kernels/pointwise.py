@@ -14,7 +14,7 @@ from .simd import Lanes, absolute, lanes_of, load, splat, store, tail_mask
 _I1, _I64 = ir.IntType(1), ir.IntType(64)
 
 
-def _emit_run(builder, n, function, inputs, outputs, constants, flag):
+def emit_run(builder, n, function, inputs, outputs, constants, flag):
     """``outputs[:][i] = function(*inputs[:][i])`` for i < n: whole registers first, the rest under a mask."""
     count = lanes_of(inputs[0].type.pointee)
     whole = builder.and_(n, ir.Constant(_I64, -count))
@@ -98,7 +98,7 @@ def pointwise(functions, inputs, outputs, n_scalars=0):
                 offset = builder.mul(loop.index, pitch)
                 run = [builder.gep(start, [offset]) for start in starts]
                 sources, targets = [run[i] for i in inputs[: arity[index]]], [run[i] for i in outputs]
-                _emit_run(builder, n, function, sources, targets, constants, flag)
+                emit_run(builder, n, function, sources, targets, constants, flag)
             builder.branch(done)
         builder.position_at_end(done)
         return builder.load(flag)

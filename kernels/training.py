@@ -52,6 +52,7 @@ N_CHOICES = 7
 # its parameters and their slots stay in the second cache.
 _BLOCK_ROWS, _BLOCK_COLS = 64, 768
 _STAND_STILL = CODES["none"]
+_ZERO, _ONE = int64(0), int64(1)  # a literal is a type of its own, for which update_block would be compiled again
 
 
 @part
@@ -135,8 +136,8 @@ def update_block(m, n, pitch, optimizer, at, params, gradient, slots, constants,
 def update_biases(l, params, grads, slots, layers, optimizer, constants):
     """Updates b of layer l."""
     at, n = layers[l, B], layers[l, FAN_OUT]
-    one, none = int64(1), int64(0)
-    return update_block(one, n, none, optimizer, at, params, span(grads, at, n), slots, constants, int64(N_CONSTANTS))
+    first = int64(N_CONSTANTS)
+    return update_block(_ONE, n, _ZERO, optimizer, at, params, span(grads, at, n), slots, constants, first)
 
 
 @part
@@ -162,7 +163,6 @@ def scale(first, last, grads, factor):
 @inlined
 def update_all(factor, params, grads, slots, layers, optimizer, constants, member, size):
     """A member's share of the update with the whole gradient times `factor`. Non-zero if some was not finite."""
-    one, none = int64(1), int64(0)
     failed = 0
     for l in range(layers.shape[0]):
         fan_out = layers[l, FAN_OUT]
@@ -170,7 +170,7 @@ def update_all(factor, params, grads, slots, layers, optimizer, constants, membe
         at, n = layers[l, W] + first * fan_out, (last - first) * fan_out
         if factor != 1:
             scale(at, at + n, grads, factor)
-        failed |= update_block(one, n, none, optimizer, at, params, span(grads, at, n), slots, constants, none)
+        failed |= update_block(_ONE, n, _ZERO, optimizer, at, params, span(grads, at, n), slots, constants, _ZERO)
         if member == 0:
             if factor != 1:
                 scale(layers[l, B], layers[l, B] + fan_out, grads, factor)
@@ -308,7 +308,7 @@ def train(
                         weight_gradient(l, i, m, j, q, n_rows, layers, zero, ws, dw)
                     if alpha != 0:
                         add_penalty(m, q, fan_out, span(params, at, size_of_block), dw, decay)
-                    failed |= update_block(m, q, fan_out, optimizer, at, params, dw, slots, constants, int64(0))
+                    failed |= update_block(m, q, fan_out, optimizer, at, params, dw, slots, constants, _ZERO)
         if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
             if not barrier(shared, size):
                 break

@@ -44,10 +44,11 @@ def test_rows_are_those_of_the_smaller_array(dtype, shuffle):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("features", [7, 150])  # of 150 dW has several blocks
 @pytest.mark.parametrize("options", [{}, {"track_gradients": True}, {"clip_norm": 0.1}], ids=str)
-def test_sparse_rows_train_to_the_same_bits(dtype, options):
+def test_sparse_rows_train_to_the_same_bits(dtype, options, features):
     """(Without the compiler dense products are NumPy's, which add in another order.)"""
-    X, y = problem(dtype)
+    X, y = problem(dtype, features=features)
     for dense, sparse in zip(
         train(dtype, X, y, **options), train(dtype, scipy.sparse.csr_array(X), y, **options), strict=True
     ):
@@ -55,10 +56,15 @@ def test_sparse_rows_train_to_the_same_bits(dtype, options):
             np.testing.assert_array_equal(sparse, dense)
         else:
             assert_within(sparse, dense, LIMITS[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_of_one_place_are_added(dtype):
+    y = np.ones(1, dtype)
     twice = scipy.sparse.csr_array((np.array([1, 2], dtype), np.array([0, 0]), np.array([0, 2])), shape=(1, 7))
     once = np.zeros((1, 7), dtype)
     once[0, 0] = 3
-    np.testing.assert_array_equal(train(dtype, twice, y[:1])[0], train(dtype, once, y[:1])[0])
+    np.testing.assert_array_equal(train(dtype, twice, y)[0], train(dtype, once, y)[0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

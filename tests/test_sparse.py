@@ -1,4 +1,4 @@
-"""The layer on compressed sparse rows, against SciPy's products in float64 and the dense kernels' bits."""
+"""The layer on compressed sparse rows, against SciPy's products in float64."""
 
 import numba
 import numpy as np

@@ -107,7 +107,7 @@ def test_the_comparison_rejects_trainings_that_differ_slightly(network, data, tw
             assert_within(mlp.parameters, expected.parameters, LIMITS[np.float64])
 
 
-@pytest.mark.skipif(not JIT, reason="as plain Python the products are NumPy's, which has other blocks")
+@pytest.mark.once
 @pytest.mark.parametrize("dtype", LIMITS)
 @pytest.mark.parametrize("sizes", [[130, 70, 3], [5, 4500, 2], [1100, 9, 4]])
 def test_layers_larger_than_a_block(network, data, twin, sizes, dtype):
