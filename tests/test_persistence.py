@@ -320,12 +320,16 @@ def refused(path, content, message="is not a network saved by fastmlp"):
 
 
 def forge(tmp_path, change=None, tensors=None, metadata=None, text=None):
-    """The file of `small()` with a changed configuration, other tensors or other metadata, and a checksum that fits."""
+    """The file of `small()` with a changed configuration, other tensors or other metadata, and a checksum that fits.
+
+    A tensor is an array, or a function of the valid one, or None for none.
+    """
     with safe_open(_saved(tmp_path), framework="numpy") as file:
         found, known = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     configuration = json.loads(found["configuration"])
     text = json.dumps(change(configuration) or configuration) if change else text or found["configuration"]
-    known.update(tensors or {})
+    for name, tensor in (tensors or {}).items():
+        known[name] = tensor(known[name]) if callable(tensor) else tensor
     known = {name: array for name, array in known.items() if array is not None}
     checksum = zlib.crc32(text.encode())
     for name in ("parameters", "slots", "shuffling"):
@@ -493,12 +497,14 @@ def test_a_wrong_checksum(tmp_path):
 
 def _spoiled(name, value, dtype=None):
     """The tensor of that name in a valid file, with another last number or of another dtype."""
-    mlp = small()
-    array = {"parameters": mlp.parameters, "slots": mlp._slots, "shuffling": mlp._shuffling()}[name].copy()
-    array = array.astype(dtype or array.dtype)
-    if value is not None:
-        array[-1] = value
-    return {name: array}
+
+    def spoil(array):
+        array = array.astype(dtype or array.dtype)
+        if value is not None:
+            array[-1] = value
+        return array
+
+    return {name: spoil}
 
 
 BAD_TENSORS = {

@@ -14,6 +14,8 @@ from fastmlp import MLP, _threads, reference
 from fastmlp.kernels import JIT
 from fastmlp.optimizers import OPTIMIZERS
 
+pytestmark = pytest.mark.no_cover  # tracing takes longer than the tests, and others cover the lines
+
 HIDDEN = [name for name in reference.ACTIVATIONS if name != "exp"]
 ROWS = 11
 FACTORS = {
