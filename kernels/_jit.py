@@ -20,8 +20,9 @@ from numba.core import caching, config
 from numba.core.compiler_lock import global_compiler_lock
 
 # Division by zero gives an infinity (and lets loops be vectorised) instead of raising. No fast-math: the kernels' order
-# of operations is part of their contract (same bits for any number of threads).
-_OPTIONS = {"error_model": "numpy", "nogil": True}
+# of operations is part of their contract (same bits for any number of threads). No runtime (nrt): kernels allocate
+# nothing, and need not count references to the caller's arrays, which takes an atomic operation wherever one is passed.
+_OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
 # Numba settings that change the machine code and are not part of Numba's own key (CPU name and features are).
 _SETTINGS = ("BOUNDSCHECK", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "DEBUGINFO_DEFAULT", "DISABLE_JIT")

@@ -178,6 +178,61 @@ def update_all(factor, params, grads, slots, layers, optimizer, constants, membe
     return failed
 
 
+@inlined
+def forward_and_back(
+    first, rows, start, x, indices, starts, y, width, row_weights, order, params, layers, blocks, ws, choices, zero,
+    key, scale,
+):  # fmt: skip
+    """`rows` rows of the batch from row `first`, through all layers and back: all layers' DELTA, and ROW_LOSS.
+
+    The batch is the rows from ``order[start]`` on, with `width` numbers each in y; DELTA is the gradient of `scale`
+    times the sum of their losses. The others: see `train`.
+    """
+    top = layers.shape[0] - 1
+    k = layers[top, FAN_OUT]
+    numbers = span(order, start + first, rows)
+    take_inputs(first, rows, numbers, x, indices, starts, params, layers, ws)
+    gather_targets(rows, k, numbers, y, width, span(ws, blocks[TARGET] + first * k, rows * k))
+    forward_scores(first, rows, params, layers, ws, key, int(starts.size > 0))
+    output_activation(first, rows, layers, blocks, ws)
+    delta_from_outputs(first, rows, layers, blocks, ws, choices[LOSS], choices[GRADIENT_OF], scale)
+    if row_weights.size > 0:
+        weigh(first, first + rows, order, start, row_weights, ws, k, layers[top, DELTA], blocks[ROW_LOSS])
+    recursion(first, rows, params, layers, zero, ws, key)
+
+
+@inlined
+def update_weights(
+    l, start, rows, x, indices, starts, order, params, grads, slots, layers, ws, track, alpha, decay, optimizer,
+    constants, zero, member, size,
+):  # fmt: skip
+    """A member's share of dW of layer l over all rows of the batch, and of the update. Non-zero if it was not finite.
+
+    The batch is `rows` rows from ``order[start]`` on; `decay` is alpha for this batch. The others: see `train`.
+    """
+    failed = 0
+    fan_out = layers[l, FAN_OUT]
+    first, last = share(layers[l, FAN_IN], MR, member, size)
+    known = starts.size > 0 and l == 0
+    if known:
+        numbers, delta = span(order, start, rows), block(0, DELTA, 0, rows, layers, ws)
+        dw = weights(0, layers, grads)[0]
+        sparse_weight_gradient(first, last, rows, fan_out, numbers, x, indices, starts, delta, dw)
+    for j in range(0, fan_out, _BLOCK_COLS):
+        for i in range(first, last, _BLOCK_ROWS):
+            m, n = min(_BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
+            at, size_of_block = layers[l, W] + i * fan_out + j, (m - 1) * fan_out + n
+            # a gradient that nobody looks at is computed in one place, which stays in the cache
+            there = at if track or known else layers[l, W] + first * fan_out + j
+            dw = span(grads, there, size_of_block)
+            if not known:
+                weight_gradient(l, i, m, j, n, rows, layers, zero, ws, dw)
+            if alpha != 0:
+                add_penalty(m, n, fan_out, span(params, at, size_of_block), dw, decay)
+            failed |= update_block(m, n, fan_out, optimizer, at, params, dw, slots, constants, _ZERO)
+    return failed
+
+
 @kernel
 def train(
     steps, x, indices, starts, y, row_weights, rows, order, params, grads, slots, layers, blocks, ws,
@@ -235,12 +290,9 @@ def train(
         Steps done: fewer than asked for if a loss or an update was not finite. The parameters are finite all the same:
         a step with such a loss changes nothing, a parameter with such an update keeps its value.
     """
-    features, n_layers = layers[0, FAN_IN], layers.shape[0]
-    top = layers[n_layers - 1]
-    k, n, batch, alpha, limit = top[FAN_OUT], order.size, choices[BATCH], settings[6], settings[7]
+    n_layers, n, batch, alpha, limit = layers.shape[0], order.size, choices[BATCH], settings[6], settings[7]
     optimizer = choices[OPTIMIZER] if limit == 0 else _STAND_STILL
-    sparse = starts.size > 0
-    width = y.size // (starts.size - 1 if sparse else x.size // features)
+    width = y.size // (starts.size - 1 if starts.size > 0 else x.size // layers[0, FAN_IN])
     steps_per_epoch = (n + batch - 1) // batch
     state = flush_subnormals()
     done = 0
@@ -255,20 +307,14 @@ def train(
         n_rows = min(batch, n - start)
         weight = total_weight(order, start, n_rows, row_weights)
         decay = ws.dtype.type(alpha / weight if choices[SHARED_PENALTY] else alpha)
-
         key = step_key(rng, updates[0])
         first, last = share(n_rows, MR, member, size)
         for r in range(first, last, ROWS_TOGETHER):
             m = min(ROWS_TOGETHER, last - r)
-            numbers = span(order, start + r, m)
-            take_inputs(r, m, numbers, x, indices, starts, params, layers, ws)
-            gather_targets(m, k, numbers, y, width, span(ws, blocks[TARGET] + r * k, m * k))
-            forward_scores(r, m, params, layers, ws, key, int(sparse))
-            output_activation(r, m, layers, blocks, ws)
-            delta_from_outputs(r, m, layers, blocks, ws, choices[LOSS], choices[GRADIENT_OF], 1.0 / weight)
-            if row_weights.size > 0:
-                weigh(r, r + m, order, start, row_weights, ws, k, top[DELTA], blocks[ROW_LOSS])
-            recursion(r, m, params, layers, zero, ws, key)
+            forward_and_back(
+                r, m, start, x, indices, starts, y, width, row_weights, order, params, layers, blocks, ws, choices,
+                zero, key, 1.0 / weight,
+            )  # fmt: skip
         penalty = 0.0
         if member == 0:
             if choices[SHARED_PENALTY] and alpha != 0:
@@ -287,28 +333,13 @@ def train(
             losses[epoch, 1] += penalty
             updates[0] += 1
         for l in range(n_layers):
-            fan_out = layers[l, FAN_OUT]
             if member == 0:
                 bias_gradient(l, n_rows, layers, ws, grads)
                 failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
-            first, last = share(layers[l, FAN_IN], MR, member, size)
-            known = sparse and l == 0
-            if known:
-                numbers, delta = span(order, start, n_rows), block(0, DELTA, 0, n_rows, layers, ws)
-                dw = weights(0, layers, grads)[0]
-                sparse_weight_gradient(first, last, n_rows, fan_out, numbers, x, indices, starts, delta, dw)
-            for j in range(0, fan_out, _BLOCK_COLS):
-                for i in range(first, last, _BLOCK_ROWS):
-                    m, q = min(_BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
-                    at, size_of_block = layers[l, W] + i * fan_out + j, (m - 1) * fan_out + q
-                    # a gradient that nobody looks at is computed in one place, which stays in the cache
-                    there = at if choices[TRACK] or known else layers[l, W] + first * fan_out + j
-                    dw = span(grads, there, size_of_block)
-                    if not known:
-                        weight_gradient(l, i, m, j, q, n_rows, layers, zero, ws, dw)
-                    if alpha != 0:
-                        add_penalty(m, q, fan_out, span(params, at, size_of_block), dw, decay)
-                    failed |= update_block(m, q, fan_out, optimizer, at, params, dw, slots, constants, _ZERO)
+            failed |= update_weights(
+                l, start, n_rows, x, indices, starts, order, params, grads, slots, layers, ws, choices[TRACK], alpha,
+                decay, optimizer, constants, zero, member, size,
+            )  # fmt: skip
         if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
             if not barrier(shared, size):
                 break

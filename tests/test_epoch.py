@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -12,9 +13,10 @@ import numba
 import numpy as np
 import pytest
 import scipy.stats
+from numba import types
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastmlp.kernels import training
+from fastmlp.kernels import JIT, _jit, training
 
 
 def python(code, *arguments, **environment):
@@ -123,6 +125,26 @@ def test_the_statistics_of_allocations_tell_an_allocation():
         NUMBA_NRT_STATS="1",
     )
     assert counts[1] - counts[0] == 49
+
+
+@pytest.mark.once
+@pytest.mark.skipif(not JIT, reason="there is no machine code")
+def test_no_reference_is_counted():
+    """A count is an atomic operation wherever an array is passed on: in a step, as much as a small layer."""
+
+    def norm(layers, vector):
+        total = 0.0
+        for l in range(layers.shape[0]):
+            total += training.squared_weights(l, layers, vector)
+        return total
+
+    def counts(dispatcher):
+        signature = types.int64[:, ::1], types.float32[::1]
+        dispatcher.compile(signature)
+        return len(re.findall(r"call .*@NRT_(inc|dec)ref", dispatcher.inspect_llvm(signature)))
+
+    assert counts(numba.njit(norm)) > 0, "what Numba does unasked"
+    assert counts(_jit.part(norm)) == 0
 
 
 LIMITED = """

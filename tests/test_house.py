@@ -95,7 +95,7 @@ def test_only_who_emits_code_names_the_compiler(path):
 
 # Decorators and their arguments; not every word that Numba could take, but those that somebody would reach for.
 OPTIONS = {"njit", "jit", "fastmath", "error_model", "nogil", "parallel", "prange", "boundscheck", "forceinline"}
-OPTIONS |= {"no_cpython_wrapper", "no_cfunc_wrapper"}
+OPTIONS |= {"no_cpython_wrapper", "no_cfunc_wrapper", "_nrt"}
 
 
 def identifiers(path):
