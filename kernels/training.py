@@ -206,7 +206,7 @@ def update_weights(
     l, start, rows, x, indices, starts, order, params, grads, slots, layers, ws, track, alpha, decay, optimizer,
     constants, zero, member, size,
 ):  # fmt: skip
-    """A member's share of dW of layer l over all rows of the batch, and of the update. Non-zero if it was not finite.
+    """A member's share of dW of layer l over all rows of the batch, and of its update. Non-zero if some was not finite.
 
     The batch is `rows` rows from ``order[start]`` on; `decay` is alpha for this batch. The others: see `train`.
     """

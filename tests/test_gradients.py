@@ -10,7 +10,7 @@ from tolerances import assert_within
 from fastmlp import Huber, reference
 from fastmlp.kernels import JIT
 
-pytestmark = pytest.mark.no_cover  # tracing takes longer than the tests, and others cover the lines
+pytestmark = pytest.mark.no_cover  # tracing doubles their time, and other tests cover the lines
 
 HIDDEN = [name for name in reference.ACTIVATIONS if name != "exp"]
 OUTPUTS = reference.OUTPUT_ACTIVATIONS

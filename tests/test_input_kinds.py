@@ -7,9 +7,9 @@ import pytest
 from fastmlp import MLP
 from fastmlp.kernels import JIT, backprop, training
 
-N, FEATURES = 13, 3
-pytestmark = pytest.mark.no_cover  # tracing takes longer than the tests, and others cover the lines
+pytestmark = pytest.mark.no_cover  # tracing doubles their time, and other tests cover the lines
 
+N, FEATURES = 13, 3
 DTYPES = [np.float32, np.float64]
 # small integers are exact in every type, float16 included
 WHOLE = np.random.default_rng(0).integers(-3, 4, (N, FEATURES)).astype(np.float64)

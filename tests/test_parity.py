@@ -12,7 +12,7 @@ from fastmlp.initializers import INITIALIZERS
 from fastmlp.kernels import JIT, gemm, simd
 from fastmlp.optimizers import OPTIMIZERS
 
-pytestmark = pytest.mark.no_cover  # tracing takes longer than the tests, and others cover the lines
+pytestmark = pytest.mark.no_cover  # tracing doubles their time, and other tests cover the lines
 
 HIDDEN = [name for name in reference.ACTIVATIONS if name != "exp"]
 OUTPUTS = reference.OUTPUT_ACTIVATIONS

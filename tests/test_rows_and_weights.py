@@ -8,7 +8,7 @@ from tolerances import assert_within
 from fastmlp import MLP, _threads, fitting
 from fastmlp.kernels import JIT, training
 
-pytestmark = pytest.mark.no_cover  # tracing takes longer than the tests, and others cover the lines
+pytestmark = pytest.mark.no_cover  # tracing doubles their time, and other tests cover the lines
 
 DTYPES = [np.float32, np.float64]
 LIMITS = {np.float32: 1e-5, np.float64: 1e-12}

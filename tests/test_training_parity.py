@@ -14,7 +14,7 @@ from fastmlp import MLP, _threads, reference
 from fastmlp.kernels import JIT
 from fastmlp.optimizers import OPTIMIZERS
 
-pytestmark = pytest.mark.no_cover  # tracing takes longer than the tests, and others cover the lines
+pytestmark = pytest.mark.no_cover  # tracing doubles their time, and other tests cover the lines
 
 HIDDEN = [name for name in reference.ACTIVATIONS if name != "exp"]
 ROWS = 11
