@@ -18,6 +18,7 @@ import llvmlite
 import numba
 from numba.core import caching, config
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.runtime.nrt import rtsys
 
 # Division by zero gives an infinity (and lets loops be vectorised) instead of raising. No fast-math: the kernels' order
 # of operations is part of their contract (same bits for any number of threads). No runtime (nrt): kernels allocate
@@ -85,6 +86,12 @@ class _Cache(caching.FunctionCache):
         interpreter = f"{sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}"
         base = f"{Path(function.__code__.co_filename).stem}.{function.__qualname__}.{interpreter}"
         self._cache_file = _Entries(self._cache_path, base)
+
+    def load_overload(self, sig, target_context):
+        # Numba's own loads all that is needed to compile first (SciPy, too); machine code asks for the runtime alone.
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
 
     def save_overload(self, sig, data):
         with contextlib.suppress(OSError):  # a full or read-only disk costs the next process a compilation, no more

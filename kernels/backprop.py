@@ -37,14 +37,14 @@ copy_finite = pointwise([lambda x: (x, ~(absolute(x) < math.inf))], inputs=(0,),
 outside = pointwise([lambda h, x: ~((x >= h[0]) & (x <= h[1]))], inputs=(0,), outputs=(), n_scalars=2)
 
 
-@inlined
+@part
 def block(l, column, first, rows, layers, ws):
     """The span of `rows` rows from row `first` of a layer's INPUT, Z, A or DELTA."""
     width = layers[l, FAN_IN] if column == INPUT else layers[l, FAN_OUT]
     return span(ws, layers[l, column] + first * width, rows * width)
 
 
-@inlined
+@part
 def weights(l, layers, params):
     """The spans of a layer's W and b (of the parameters, or of the gradient)."""
     fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
