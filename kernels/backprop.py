@@ -64,14 +64,13 @@ def zeros(layers, blocks, ws):
 
 @part
 def drop_inputs(l, first, rows, layers, ws, step, source, target):
-    """If some inputs of layer l are dropped: ``target = source * mask`` for `rows` rows from row `first`.
+    """``target = source * mask`` for `rows` rows from row `first`, where some inputs of layer l are dropped.
 
     `source` and `target` are the positions of two blocks as wide as INPUT; `step` is the step's key.
     """
-    n, keep = layers[l, FAN_IN], layers[l, KEEP]
-    if keep < ALL:
-        at, size = first * n, rows * n
-        drop(mix(step, l), first, rows, n, keep, span(ws, source + at, size), span(ws, target + at, size))
+    n = layers[l, FAN_IN]
+    at, size = first * n, rows * n
+    drop(mix(step, l), first, rows, n, layers[l, KEEP], span(ws, source + at, size), span(ws, target + at, size))
 
 
 @inlined
@@ -88,7 +87,8 @@ def forward_scores(first, rows, params, layers, ws, step, known):
             dense(rows, layers[l, FAN_IN], fan_out, block(l, INPUT, first, rows, layers, ws), w, b, z)
         if l < n_layers - 1:
             activate(layers[l, ACTIVATION], rows * fan_out, z, block(l, A, first, rows, layers, ws))
-            drop_inputs(l + 1, first, rows, layers, ws, step, layers[l, A], layers[l + 1, INPUT])
+            if layers[l + 1, KEEP] < ALL:
+                drop_inputs(l + 1, first, rows, layers, ws, step, layers[l, A], layers[l + 1, INPUT])
 
 
 @inlined
@@ -130,7 +130,8 @@ def recursion(first, rows, params, layers, zero, ws, step):
         fan_in, below = layers[l, FAN_IN], block(l - 1, DELTA, first, rows, layers, ws)
         delta, w = block(l, DELTA, first, rows, layers, ws), weights(l, layers, params)[0]
         dense_input_gradient(rows, fan_in, layers[l, FAN_OUT], delta, w, zero, below)
-        drop_inputs(l, first, rows, layers, ws, step, layers[l - 1, DELTA], layers[l - 1, DELTA])
+        if layers[l, KEEP] < ALL:
+            drop_inputs(l, first, rows, layers, ws, step, layers[l - 1, DELTA], layers[l - 1, DELTA])
         z, a = block(l - 1, Z, first, rows, layers, ws), block(l - 1, A, first, rows, layers, ws)
         activate_backward(layers[l - 1, ACTIVATION], rows * fan_in, below, z, a)
 

@@ -35,10 +35,11 @@ MR, NV = (8, 3) if simd.REGISTERS == 32 else (5, 2) if simd.REGISTER_BYTES == 32
 KC_BYTES = 2048  # of a row of A: KC is 512 numbers of float32, 256 of float64
 # Packing A pays from so many rows, and where B outgrows what stays in the first cache by itself.
 _PACK_ROWS, _PACK_SIZE = 48, 4096
-# Where a tile finds B: in place, all of it; in place, and it leaves in the panel what it has seen; or in the panel.
-_IN_PLACE, _PACKING, _PANEL = range(3)
+# Where a tile finds B: in place, all of it; in place, and it leaves in the panel what it has seen; in the panel; or
+# there, too, for the last tile if it has fewer than MR rows. The second and third always have MR.
+_IN_PLACE, _PACKING, _PANEL, _REST = range(4)
 # Rows of B that are asked for before they are read: as many as the third cache, or the second, needs time for.
-_AHEAD = {_PACKING: 10, _PANEL: 4}
+_AHEAD = {_PACKING: 10, _PANEL: 4, _REST: 4}
 _SINGLE_ROW = 8, 4, 2, 1  # registers of columns at a time where C is a single row
 # Between strips of A, lest their rows share one place of the first cache; numbers.
 _STRIP_GAP = 16
@@ -47,10 +48,11 @@ _B_PANEL, _A_PANEL = KC_BYTES // 4 * NV * simd.REGISTER_BYTES, 64 * (KC_BYTES + 
 
 
 def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc, panel):
-    """The micro-kernel for up to `mr` rows and exactly `nv` registers of columns, the last of them masked.
+    """The micro-kernel for `mr` rows and `nv` registers of columns, the last of them masked.
 
-    S that is C itself is added at the end. Rows of the panel are NV registers apart, and whole: what is beyond the last
-    column is of no account.
+    Where `source` allows for fewer rows, those beyond the last repeat it: they compute and store the same numbers
+    again. S that is C itself is added at the end. Rows of the panel are NV registers apart, and whole: what is beyond
+    the last column is of no account.
     """
     i64 = ir.IntType(64)
     count = simd.lanes_of(b.type.pointee)
@@ -59,15 +61,16 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
     columns = [ir.Constant(i64, v * count) for v in range(nv)]
     edges = [None] * (nv - 1) + [mask]
     pitch = ir.Constant(i64, NV * count)
-    if source == _PANEL:
+    in_panel, all_rows = source in (_PANEL, _REST), source in (_PACKING, _PANEL)
+    if in_panel:
         b, ldb = panel, pitch
 
     def rows_of(first, stride):
-        # Rows beyond the last repeat it: they compute and store the same numbers again.
         pointers = [first]
         for i in range(1, mr):
             there = builder.icmp_signed("<", ir.Constant(i64, i), rows)
-            pointers.append(builder.gep(pointers[-1], [builder.select(there, stride, ir.Constant(i64, 0))]))
+            step = stride if all_rows else builder.select(there, stride, ir.Constant(i64, 0))
+            pointers.append(builder.gep(pointers[-1], [step]))
         return pointers
 
     def load(row, masks):
@@ -91,7 +94,7 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
     step = cgutils.alloca_once_value(builder, ir.Constant(i64, 0))
     with cgutils.for_range(builder, k):
         row = builder.load(b_row)
-        registers = load(row, [None] * nv if source == _PANEL else edges)
+        registers = load(row, [None] * nv if in_panel else edges)
         # From here on LLVM knows nothing of it, or it would keep and count on a pointer for each row of A.
         position = builder.asm(ir.FunctionType(i64, [i64]), "", "=r,0", [builder.load(step)], False)
         for a_row, sums in zip(a_rows, accumulators, strict=True):
@@ -123,17 +126,18 @@ def _tile(typing_context, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s,
     if mr.literal_value == 1:
         kernels = [(registers, _IN_PLACE) for registers in _SINGLE_ROW]
     else:
-        kernels = [(registers + 1, place) for registers in range(NV) for place in (_IN_PLACE, _PACKING, _PANEL)]
+        sources = _IN_PLACE, _PACKING, _PANEL, _REST
+        kernels = [(registers + 1, source) for registers in range(NV) for source in sources]
 
     def generate(context, builder, signature, arguments):
         _, nv, source, *operands = arguments
         done = builder.append_basic_block("tile.done")
         switch = builder.switch(builder.add(builder.shl(nv, nv.type(2)), source), done)
-        for registers, place in kernels:
-            block = builder.append_basic_block(f"tile.{registers}.{place}")
-            switch.add_case(nv.type(registers << 2 | place), block)
+        for registers, known in kernels:
+            block = builder.append_basic_block(f"tile.{registers}.{known}")
+            switch.add_case(nv.type(registers << 2 | known), block)
             builder.position_at_end(block)
-            _emit_tile(builder, mr.literal_value, registers, place, *operands)
+            _emit_tile(builder, mr.literal_value, registers, known, *operands)
             builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -176,6 +180,8 @@ def _tiles(source, m, cols, nv, k, a, next_a, sai, sak, b, ldb, s, lds, c, ldc, 
     """``C = S + A @ B`` for `nv` registers of columns: tile under tile, A's rows for one `next_a` after another's."""
     for i in range(0, m, MR):
         rows, si, ci = min(MR, m - i), simd.advance(s, i * lds), simd.advance(c, i * ldc)
+        if source == _PANEL and rows < MR:
+            source = _REST
         _tile(MR, nv, source, rows, cols, k, a, sai, sak, b, ldb, si, lds, ci, ldc, panel)
         source, a = _PANEL, simd.advance(a, next_a)
 
@@ -204,7 +210,6 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
     if m == 1 and sbj == 1:
         _single_row(n, k, depth, lanes, a, sak, b, sbk, s, c)
         return
-    source = _PANEL if sbj != 1 else _PACKING if m > MR else _IN_PLACE
     # a row of A is spread over all rows of x
     packs_a = sai == 1 and sak != 1 and m >= _PACK_ROWS and k * n > _PACK_SIZE
     a_panel, b_panel = _panel(c, _A_PANEL), _panel(c, _B_PANEL)
@@ -214,6 +219,7 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
     i = 0
     while i < m:  # not range: it would divide by its step, for longer than a small product takes
         rows = min(together, m - i)
+        source = _PANEL if sbj != 1 else _PACKING if rows > MR else _IN_PLACE
         start, pitch = simd.advance(s, i * lds), lds
         p = 0
         while p < k or p == 0:

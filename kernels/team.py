@@ -114,6 +114,8 @@ def barrier(shared, size):
 @inlined
 def share(n, grain, member, size):
     """First and last + 1 of the part of ``range(n)`` that `member` of `size` works on, cut at multiples of `grain`."""
+    if size == 1:
+        return 0, n
     grains = (n + grain - 1) // grain
     first = grains * member // size * grain
     last = grains * (member + 1) // size * grain
