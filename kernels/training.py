@@ -333,7 +333,7 @@ def train(
             losses[epoch, 1] += penalty
             updates[0] += 1
         for l in range(n_layers):
-            if member == 0:
+            if member == l % size:
                 bias_gradient(l, n_rows, layers, ws, grads)
                 failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
             failed |= update_weights(
