@@ -32,7 +32,7 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
     if validation.dropout(est.dropout, network.num_layers - 2):
         raise ValueError("dropout needs steps of a batch each, which solver='lbfgs' does not have")
     options = Options(1, len(data.rows), False, False, (), track_gradients=True, shared_penalty=True)
-    trainer = Trainer(network, data, options, watched=True)
+    trainer = Trainer(network, data, options, epochs=1)
     weight = data.weight
 
     def objective(parameters: Array) -> tuple[float, Array]:

@@ -61,10 +61,10 @@ def fit(
     if est._last is not None and np.array_equal(network.parameters, est._best):
         network.parameters = est._last  # where training stopped, not the best that was kept
     network.draw_order_from(rng)
-    loop = _Loop(est, network, data, held_out)
+    loop = _Loop(est, network, data, held_out, seen=incremental or watcher.root is not None)
     keeps_best = est.early_stopping
     try:
-        while not (loop.epochs(1) if watcher is None else _watched(loop, watcher)):
+        while not (loop.epochs(1) if incremental else _watched(loop, watcher)):
             if incremental:
                 break
             if loop.epochs_left() > 0:
@@ -95,15 +95,18 @@ def fit(
 
 def _watched(loop: "_Loop", watcher: "Watcher") -> bool:
     watcher.begin()
-    converged = loop.epochs(1 if watcher.root is not None else loop.unseen())
+    converged = loop.epochs(loop.unseen())
     return watcher.end() or converged
 
 
 class _Loop:
-    """One epoch after the other; what they lead to is kept in the estimator's attributes."""
+    """One epoch after the other; what they lead to is kept in the estimator's attributes.
 
-    def __init__(self, est: "BaseMLP", network: "EstimatorNetwork", data: Data, held_out: Rows | None):
-        self.est, self.network = est, network
+    `seen` tells whether somebody looks at the estimator after each.
+    """
+
+    def __init__(self, est: "BaseMLP", network: "EstimatorNetwork", data: Data, held_out: Rows | None, seen: bool):
+        self.est, self.network, self.seen = est, network, seen
         n = len(data.rows)
         size = min(_AUTO_BATCH, n)
         if est.batch_size != "auto":
@@ -118,8 +121,6 @@ class _Loop:
         options = Options(1, size, bool(est.shuffle), False, (), track, True, clip, dropout)
         self.norms: list[list[float]] = []
         self.seconds = 0.0  # of an epoch
-        # scores, of training rows, too, are by the labels as they are
-        self.trainer = Trainer(network, est._smoothed(data), options, watched=True)
         self.n, self.weight = n, data.weight
         network.learning_rate = est.learning_rate_
         given = est.learning_rate
@@ -140,6 +141,8 @@ class _Loop:
         if est._schedule_epoch >= est.max_iter:
             est._schedule_epoch = 0  # it has come to its end and begins anew
         est.n_iter_ = 0
+        # scores, of training rows, too, are by the labels as they are
+        self.trainer = Trainer(network, est._smoothed(data), options, self._patience())
         self.checkpoint = Checkpoint(est, network)
 
     def epochs_left(self) -> int:
@@ -148,13 +151,15 @@ class _Loop:
         return int(est.max_iter - (est.n_iter_ if self.schedule is None else est._schedule_epoch))
 
     def unseen(self) -> int:
+        """How many epochs to go through before anything looks at the network, short enough for a Ctrl-C."""
+        return min(self._patience(), max(1, int(_SECONDS_UNSEEN / self.seconds)) if self.seconds else 1)
+
+    def _patience(self) -> int:
         """How many epochs can pass before anything looks at the network, or could end the fit or change the rate."""
         est = self.est
-        if self.judge is not None or est.verbose or self._rate_moves():
+        if self.seen or self.judge is not None or est.verbose or self._rate_moves():
             return 1
-        soon = max(1, int(_SECONDS_UNSEEN / self.seconds)) if self.seconds else 1
-        patience = min(est.n_iter_no_change - est._no_improvement_count + 1, self.epochs_left())
-        return int(max(1, min(patience, soon)))
+        return int(max(1, min(est.n_iter_no_change - est._no_improvement_count + 1, self.epochs_left())))
 
     def _rate_moves(self) -> bool:
         """Whether the learning rate is another one in each epoch."""

@@ -100,6 +100,7 @@ class Pace:
         self.largest = self.size = largest
         self.guess = guess  # seconds a step, with one thread
         self.seconds: dict[int, float] = {}  # as measured, by the number of threads
+        self.looked = 0.0  # for how long at self.size
         self.trying, self.up, self.next_trial = False, False, -math.inf
 
     def next_call(self) -> tuple[int, int]:
@@ -116,13 +117,18 @@ class Pace:
 
     def record(self, size: int, steps: int, duration: float) -> None:
         """What a call has taken."""
-        seconds, known = duration / steps, self.seconds.get(size)
-        if size == self.size and known is not None:  # one short call that was held up is no reason to change
-            weight = known * steps / (known * steps + _SECONDS_PER_CALL / 2)
+        seconds = duration / steps
+        if size == self.size:  # one short call that was held up is no reason to change
+            known = self.seconds.get(size, seconds)
+            expected = known * steps
+            weight = expected / (expected + min(self.looked, _SECONDS_PER_CALL / 2))
             seconds = weight * seconds + (1 - weight) * known
+            self.looked += expected
         self.seconds[size] = seconds
         times = {1: self.guess, **self.seconds}
-        self.size = min(times, key=times.__getitem__)
+        best = min(times, key=times.__getitem__)
+        if best != self.size:
+            self.size, self.looked = best, duration
         if self.trying:
             self.next_trial = time.perf_counter() + _TIME_BETWEEN_TRIALS * duration
 

@@ -101,7 +101,7 @@ def fit(mlp: "MLP", data: Data, held_out: tuple[Array, Array] | None, options: O
     steps_per_epoch = math.ceil(len(data.rows) / options.batch_size)
     history = History()
     watched = held_out is not None or options.progress or bool(options.callbacks)
-    trainer = Trainer(mlp, data, options, watched)
+    trainer = Trainer(mlp, data, options, 1 if watched else options.epochs)
     with _progress_bar(options) as bar:
         epoch = 0
         while epoch < options.epochs:
@@ -132,9 +132,12 @@ def mean_loss(mlp: "MLP", x: Array, y: Array) -> float:
 
 
 class Trainer:
-    """Calls the compiled steps, with a team of threads where the work is worth it."""
+    """Calls the compiled steps, with a team of threads where the work is worth it.
 
-    def __init__(self, mlp: "Network", data: Data, options: Options, watched: bool):
+    `epochs` is how many of them one `run` will be asked for.
+    """
+
+    def __init__(self, mlp: "Network", data: Data, options: Options, epochs: int):
         self.mlp, self.options, self.data = mlp, options, data
         x, none = data.x, np.empty(0, np.int64)
         dense = isinstance(x, np.ndarray)
@@ -158,7 +161,7 @@ class Trainer:
         self.choices[training.OPTIMIZER] = optimizer_kernels.CODES[mlp.optimizer.kernel]
         self.steps_per_epoch = math.ceil(len(self.order) / rows)
         guess = _threads.seconds(6.0 * n * rows, rows * sum(mlp.layer_sizes))
-        steps = self.steps_per_epoch * (1 if watched else options.epochs)
+        steps = self.steps_per_epoch * epochs
         self.pace = _threads.Pace(_threads.team_size(mlp.n_threads, guess * steps, guess), guess)
 
     def gradient(self) -> tuple[float, float, Array]:

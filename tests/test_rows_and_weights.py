@@ -116,7 +116,7 @@ def test_rates_are_those_of_the_steps(monkeypatch, optimizer):
 
     def trainer():
         mlp = MLP([7, 9, 3], "tanh", "softmax", optimizer=optimizer, dtype=np.float64, random_state=0)
-        return mlp, fitting.Trainer(mlp, fitting.Data.whole(X, y), options, True)
+        return mlp, fitting.Trainer(mlp, fitting.Data.whole(X, y), options, 1)
 
     scheduled, one = trainer()
     monkeypatch.setattr(fitting._threads, "_SECONDS_PER_CALL", 0)  # a call for each step

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp import MLP, _threads
+from fastmlp import MLP, MLPRegressor, _threads
 from fastmlp.kernels import JIT, training
 
 NEEDS_JIT = pytest.mark.skipif(not JIT, reason="plain Python trains on one thread")
@@ -203,6 +204,27 @@ def test_quotas_of_control_groups(tmp_path, case):
     assert _threads._quota(tmp_path) == expected
 
 
+@pytest.mark.parametrize(
+    ("epochs", "parameters"),
+    [
+        (11, {}),
+        (5, {"max_iter": 5}),
+        (4, {"n_iter_no_change": 3}),
+        (1, {"learning_rate": "cosine"}),
+        (1, {"verbose": 1}),
+    ],
+)
+def test_an_estimator_counts_on_the_epochs_that_nobody_sees(monkeypatch, epochs, parameters):
+    asked = []
+    monkeypatch.setattr(_threads, "team_size", lambda n_threads, call, step: asked.append(call / step) or 1)
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    model = MLPRegressor(hidden_layer_sizes=(3,), batch_size=10, **{"max_iter": 20, "random_state": 0, **parameters})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, X[:, 0])
+    assert asked == [pytest.approx(3 * epochs)]
+
+
 # --- by the clock ---
 
 
@@ -266,6 +288,21 @@ def test_a_call_that_is_held_up_changes_nothing(monkeypatch):
         pace.record(size, 2, duration)
         used.append(size)
     assert used.count(2) > 0.9 * len(used)
+
+
+def test_a_slow_short_start_is_soon_forgotten(monkeypatch):
+    """The first call is short and starts the threads. A few calls later one thread is tried: two stay better."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(_threads, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    pace = _threads.Pace(2, 3e-4)
+    used = []
+    for steps in (3, *[33] * 40):
+        size, _ = pace.next_call()
+        duration = steps * 1.2e-4 / size + (4e-4 if not used else 0)
+        clock.now += duration
+        pace.record(size, steps, duration)
+        used.append(size)
+    assert 1 <= used.count(1) <= 3, "tried, and no more"
 
 
 def test_a_core_that_is_taken_away_and_comes_back(monkeypatch):
