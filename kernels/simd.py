@@ -302,6 +302,22 @@ def reduce(builder, operation, vector):
     return builder.call(function, [*start, vector], fastmath=("reassoc",))
 
 
+def sums_of_lanes(builder, registers):
+    """A vector whose lane i is the sum over the lanes of vector i, of as many as each has lanes; bits as of `reduce`.
+
+    Each round adds halves of two registers, so that one is left of them: log2(lanes) rounds.
+    """
+    registers, count = list(registers), len(registers)
+    while len(registers) > 1:
+        size = len(registers) // 2
+        here = [lane + count if lane & size else lane for lane in range(count)]
+        there = [lane ^ size for lane in here]
+        masks = [ir.Constant(ir.VectorType(_I32, count), m) for m in (here, there)]
+        pairs = zip(registers[:size], registers[size:], strict=True)
+        registers = [builder.fadd(*(builder.shuffle_vector(*pair, m) for m in masks)) for pair in pairs]
+    return registers[0]
+
+
 def lanes_of(element):
     """How many numbers of the LLVM type `element` fill a register."""
     return REGISTER_BYTES // (8 if isinstance(element, ir.DoubleType) else 4)

@@ -56,28 +56,48 @@ def _column_sums_plain(rows, cols, x, out):
 
 
 def _emit_row_sums(builder, rows, cols, x, out, weights=None, start=None):
-    """``out = sum(x, axis=1)``, or ``out = start + x @ weights``."""
+    """``out = sum(x, axis=1)``, or ``out = start + x @ weights``: as many rows as there are lanes together, or one."""
     count = simd.lanes_of(x.type.pointee)
-    zero = ir.Constant(ir.VectorType(x.type.pointee, count), [0.0] * count)
+    zero, step = ir.Constant(ir.VectorType(x.type.pointee, count), [0.0] * count), ir.Constant(_I64, count)
     total = cgutils.alloca_once(builder, zero.type)
-    with cgutils.for_range(builder, rows) as loop:
-        row = builder.gep(x, [builder.mul(loop.index, cols)])
+    totals = cgutils.alloca_once(builder, zero.type, size=count)
+    whole_cols = builder.and_(cols, ir.Constant(_I64, -count))
+    rest = simd.tail_mask(builder, builder.sub(cols, whole_cols), count)
+
+    def add(row, j, mask):
+        number, *weight = (
+            simd.Lanes(builder, simd.load(builder, builder.gep(source, [j]), count, mask))
+            for source in (row, weights)
+            if source is not None
+        )
+        before = simd.Lanes(builder, builder.load(total))
+        after = simd.fma(number, *weight, before) if weight else before + number
+        builder.store(after.value, total)
+
+    def total_of(index):
+        row = builder.gep(x, [builder.mul(index, cols)])
         builder.store(zero, total)
-        step = ir.Constant(_I64, count)
-        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), cols, step, inc=True) as (j, _):
-            mask = simd.tail_mask(builder, builder.sub(cols, j), count)
-            number = simd.Lanes(builder, simd.load(builder, builder.gep(row, [j]), count, mask))
-            before = simd.Lanes(builder, builder.load(total))
-            if weights is None:
-                after = before + number
-            else:
-                weight = simd.Lanes(builder, simd.load(builder, builder.gep(weights, [j]), count, mask))
-                after = simd.fma(number, weight, before)
-            builder.store(after.value, total)
-        result = simd.reduce(builder, "add", builder.load(total))
+        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole_cols, step, inc=True) as (j, _):
+            add(row, j, None)
+        with builder.if_then(builder.icmp_signed("<", whole_cols, cols)):
+            add(row, whole_cols, rest)
+        return builder.load(total)
+
+    whole = builder.and_(rows, ir.Constant(_I64, -count))
+    with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole, step, inc=True) as (first, _):
+        with cgutils.for_range(builder, step) as loop:
+            builder.store(total_of(builder.add(first, loop.index)), builder.gep(totals, [loop.index]))
+        registers = [builder.load(builder.gep(totals, [ir.Constant(_I64, i)])) for i in range(count)]
+        result = simd.sums_of_lanes(builder, registers)
+        if start is not None:
+            result = builder.fadd(simd.splat(builder, builder.load(start), count), result)
+        simd.store(builder, result, builder.gep(out, [first]))
+    with cgutils.for_range(builder, builder.sub(rows, whole)) as loop:
+        index = builder.add(whole, loop.index)
+        result = simd.reduce(builder, "add", total_of(index))
         if start is not None:
             result = builder.fadd(builder.load(start), result)
-        builder.store(result, builder.gep(out, [loop.index]))
+        builder.store(result, builder.gep(out, [index]))
 
 
 @intrinsic

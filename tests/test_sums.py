@@ -65,7 +65,7 @@ def evaluate(kind, x, weights, start):
 def shapes(dtype):
     """(rows, columns) on both sides of the running sums and of the registers."""
     w = simd.REGISTER_BYTES // np.dtype(dtype).itemsize
-    rows = {0, 1, 2, 3, sums._CHAINS, sums._CHAINS + 1, 2 * sums._CHAINS - 1, 2 * sums._CHAINS + 2}
+    rows = {0, 1, 2, 3, sums._CHAINS, sums._CHAINS + 1, 2 * sums._CHAINS - 1, 2 * sums._CHAINS + 2, w - 1, w, 2 * w + 1}
     return product(sorted(rows), [0, 1, 2, w - 1, w, w + 1, 2 * w - 1, 2 * w, 2 * w + 1, 5 * w + 3])
 
 
@@ -96,12 +96,14 @@ def test_sums_of_real_numbers(kind, dtype):
 @EVERY_KIND
 def test_nan_stays_in_its_sum(kind, dtype):
     rng = np.random.default_rng(2)
-    for rows, cols in ((5, 3), (9, 40)):
+    for rows, cols in ((5, 3), (9, 40), (70, 18)):
         x, weights, start = (rng.integers(1, 10, shape).astype(dtype) for shape in ((rows, cols), cols, 1))
-        expected = KINDS[kind][1](x, weights, start)
-        x[rows - 1, cols - 1] = np.nan
-        expected[-1] = np.nan
-        assert_array_equal(evaluate(kind, x, weights, start), expected)
+        sums_without = KINDS[kind][1](x, weights, start)
+        for place in {0, rows // 2, rows - 1}:
+            with_nan, expected = x.copy(), sums_without.copy()
+            with_nan[place, place % cols] = np.nan
+            expected[place % cols if kind == "columns" else place] = np.nan
+            assert_array_equal(evaluate(kind, with_nan, weights, start), expected)
 
 
 @pytest.mark.skipif(not JIT, reason="NumPy's product, the plain fallback, chooses its order of summation by the shape")
@@ -109,9 +111,9 @@ def test_nan_stays_in_its_sum(kind, dtype):
 @pytest.mark.parametrize("kind", ["rows", "dots"])
 def test_a_row_has_the_same_bits_in_any_company(kind, dtype):
     rng = np.random.default_rng(3)
-    x, weights, start = (rng.standard_normal(shape).astype(dtype) for shape in ((7, 53), 53, 1))
+    x, weights, start = (rng.standard_normal(shape).astype(dtype) for shape in ((39, 53), 53, 1))
     together = evaluate(kind, x, weights, start)
-    alone = [evaluate(kind, x[i : i + 1], weights, start)[0] for i in range(7)]
+    alone = [evaluate(kind, x[i : i + 1], weights, start)[0] for i in range(39)]
     assert_array_equal(alone, together)
 
 
