@@ -305,6 +305,17 @@ def test_a_slow_short_start_is_soon_forgotten(monkeypatch):
     assert 1 <= used.count(1) <= 3, "tried, and no more"
 
 
+@pytest.mark.parametrize(("two", "seconds"), [(0.5, 0.03), (0.5, 0.2), (1.0, 0.02), (2.0, 0.2), (4.0, 0.5)])
+def test_a_short_fit_soon_has_the_right_number(monkeypatch, two, seconds):
+    """With two threads a step takes `two` times as long as with one, in cold caches twice that."""
+    best = min(1, two)
+
+    def seconds_of(size, now):
+        return 1e-4 * {1: 1.0, 2: two}[size] * (2 if now < 5e-4 else 1)
+
+    assert simulate(monkeypatch, 2, seconds_of, seconds, 5e-4) >= 0.77 / (1e-4 * best)
+
+
 def test_a_core_that_is_taken_away_and_comes_back(monkeypatch):
     """From 20 s to 40 s a second thread makes a step ten times as slow as a single one does it."""
 
