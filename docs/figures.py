@@ -195,7 +195,7 @@ def step(path):
             x += width
         box(axes, x, top, barriers[0] - x, high, "white", hatch="////", edge="#9a9a9a")
         x = barriers[0] + thick
-        second = [("db", 3.4)] if member == 0 else []  # the biases are thread 0's
+        second = [("db", 3.4)] if member == 0 else []  # of layer 1; that of layer 2 is thread 1's
         second += [("block\nof dW", 6.4), ("update", 6.4)] * 2 + [("block", 5.4), ("update", 6.4), ("...", 3)]
         for label, width in second:
             fill = tint(GREEN, 0.5) if label == "update" else tint(colour, 0.15 if label == "..." else 0.45)

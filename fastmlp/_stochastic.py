@@ -61,10 +61,10 @@ def fit(
     if est._last is not None and np.array_equal(network.parameters, est._best):
         network.parameters = est._last  # where training stopped, not the best that was kept
     network.draw_order_from(rng)
-    loop = _Loop(est, network, data, held_out, seen=incremental or watcher.root is not None)
+    loop = _Loop(est, network, data, held_out, seen=watcher is None or watcher.root is not None)
     keeps_best = est.early_stopping
     try:
-        while not (loop.epochs(1) if incremental else _watched(loop, watcher)):
+        while not (loop.epochs(1) if watcher is None else _watched(loop, watcher)):
             if incremental:
                 break
             if loop.epochs_left() > 0:
