@@ -53,6 +53,7 @@ def central_differences(f, x, h=7e-4):
 
 
 # Hundreds of evaluations each: as plain Python every eleventh, which still meets every activation and every pair.
+@pytest.mark.once
 @pytest.mark.parametrize(("activation", "output", "loss"), GRID if JIT else GRID[::11])
 def test_gradient_is_the_slope_of_the_objective(network, away_from_kinks, data, activation, output, loss):
     mlp = away_from_kinks(network, activation, output, loss=loss, alpha=ALPHA)

@@ -7,7 +7,7 @@ import pytest
 from fastmlp import MLP
 from fastmlp.kernels import JIT, backprop, training
 
-pytestmark = pytest.mark.no_cover  # tracing doubles their time, and other tests cover the lines
+pytestmark = pytest.mark.once  # arrays are made ready outside of the kernels
 
 N, FEATURES = 13, 3
 DTYPES = [np.float32, np.float64]
