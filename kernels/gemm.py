@@ -68,9 +68,11 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
     def rows_of(first, stride):
         pointers = [first]
         for i in range(1, mr):
-            there = builder.icmp_signed("<", ir.Constant(i64, i), rows)
-            step = stride if all_rows else builder.select(there, stride, ir.Constant(i64, 0))
-            pointers.append(builder.gep(pointers[-1], [step]))
+            offset = stride
+            if not all_rows:
+                there = builder.icmp_signed("<", ir.Constant(i64, i), rows)
+                offset = builder.select(there, stride, ir.Constant(i64, 0))
+            pointers.append(builder.gep(pointers[-1], [offset]))
         return pointers
 
     def load(row, masks):

@@ -64,14 +64,12 @@ def _emit_row_sums(builder, rows, cols, x, out, weights=None, start=None):
     whole_cols = builder.and_(cols, ir.Constant(_I64, -count))
     rest = simd.tail_mask(builder, builder.sub(cols, whole_cols), count)
 
+    def numbers(source, j, mask):
+        return simd.Lanes(builder, simd.load(builder, builder.gep(source, [j]), count, mask))
+
     def add(row, j, mask):
-        number, *weight = (
-            simd.Lanes(builder, simd.load(builder, builder.gep(source, [j]), count, mask))
-            for source in (row, weights)
-            if source is not None
-        )
-        before = simd.Lanes(builder, builder.load(total))
-        after = simd.fma(number, *weight, before) if weight else before + number
+        number, before = numbers(row, j, mask), simd.Lanes(builder, builder.load(total))
+        after = before + number if weights is None else simd.fma(number, numbers(weights, j, mask), before)
         builder.store(after.value, total)
 
     def total_of(index):
