@@ -52,14 +52,16 @@ def together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], N
 
 
 def _together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], None]) -> Any:
-    started, size_known = 1, allocate_lock()
+    members, all_counted = 0, allocate_lock()
     finished: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def join(member: int) -> None:
-        with size_known:
+        with all_counted:
             pass
+        if members == 0:  # a Ctrl-C came while members were started: perhaps before this one was counted
+            return
         try:
-            work(member, started)
+            work(member, members)
         except BaseException as failure:
             give_up()
             finished.put(failure)
@@ -67,16 +69,19 @@ def _together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], 
             finished.put(None)
 
     try:
-        with size_known, contextlib.suppress(RuntimeError):  # no more threads can be started
-            for member in range(1, size):
-                start_new_thread(join, (member,))
-                started += 1
-        result = work(0, started)
+        with all_counted:
+            started = 1
+            with contextlib.suppress(RuntimeError):  # no more threads can be started
+                for member in range(1, size):
+                    start_new_thread(join, (member,))
+                    started += 1
+            members = started
+        result = work(0, members)
     except BaseException:
         give_up()
         raise
     finally:
-        failures = [finished.get() for _ in range(1, started)]
+        failures = [finished.get() for _ in range(1, members)]
     for failure in filter(None, failures):
         raise failure
     return result

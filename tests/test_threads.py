@@ -14,6 +14,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLP, MLPRegressor, _threads
+from fastmlp.fitting import History
 from fastmlp.kernels import JIT, training
 
 NEEDS_JIT = pytest.mark.skipif(not JIT, reason="plain Python trains on one thread")
@@ -466,6 +467,35 @@ def test_an_interrupt_at_any_time_leaves_whole_steps(network, data, team_of, siz
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert done > 0
+
+
+@NEEDS_JIT
+@pytest.mark.parametrize("counted", [0, 1])
+def test_an_interrupt_while_threads_start_trains_with_none_of_them(network, data, team_of, monkeypatch, counted):
+    """The last moment to be interrupted: a member is there that its caller has not counted yet."""
+    mlp = network([9, 40, 3], optimizer="adam")
+    X, y = data(mlp, 40)
+    team_of(3, steps=100)
+    before, finished = state(mlp, History()), []
+    start = _threads.start_new_thread
+
+    def start_one_too_many(work, arguments):
+        def run(*arguments):
+            work(*arguments)
+            finished.append(arguments)
+
+        start(run, arguments)
+        if arguments[0] > counted:
+            raise Interrupted
+
+    monkeypatch.setattr(_threads, "start_new_thread", start_one_too_many)
+    with pytest.raises(Interrupted):
+        mlp.fit(X, y, epochs=1000, batch_size=40)
+    deadline = time.monotonic() + PATIENCE
+    while len(finished) <= counted and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(finished) == counted + 1
+    assert state(mlp, History()) == before
 
 
 # --- several fits at once ---
