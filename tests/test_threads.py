@@ -453,8 +453,8 @@ def test_an_interrupt_at_any_time_leaves_whole_steps(network, data, team_of, siz
     try:
         for delay in delays:
             team_of(size, steps=20)  # several calls a millisecond: interrupts meet every part of one
-            signal.setitimer(signal.ITIMER_REAL, delay)
             with pytest.raises(Interrupted):
+                signal.setitimer(signal.ITIMER_REAL, delay)
                 mlp.fit(X, y, epochs=10**6, batch_size=40)
             steps = int(mlp._updates[0]) - done
             if steps:
