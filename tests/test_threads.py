@@ -445,6 +445,10 @@ def test_an_interrupt_at_any_time_leaves_whole_steps(network, data, team_of, siz
     def interrupt(*_):
         raise Interrupted
 
+    def fit(delay):
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        mlp.fit(X, y, epochs=10**6, batch_size=40)
+
     mlp, twin = (network([9, 40, 3], optimizer="adam") for _ in range(2))
     X, y = data(mlp, 40)
     delays = np.random.default_rng(size).uniform(1e-4, 0.03, 25)
@@ -454,8 +458,7 @@ def test_an_interrupt_at_any_time_leaves_whole_steps(network, data, team_of, siz
         for delay in delays:
             team_of(size, steps=20)  # several calls a millisecond: interrupts meet every part of one
             with pytest.raises(Interrupted):
-                signal.setitimer(signal.ITIMER_REAL, delay)
-                mlp.fit(X, y, epochs=10**6, batch_size=40)
+                fit(delay)
             steps = int(mlp._updates[0]) - done
             if steps:
                 team_of(1, steps=10**6)
