@@ -2,7 +2,7 @@
 
 A team of threads runs `train` together, every member on the same arrays. A step has two halves, each followed by a
 barrier. In the first a member takes its share of the batch's rows through all layers, forward and back. In the second
-it takes its share of the rows of each dW, reduces over all rows of the batch, and updates those parameters while they
+it takes its share of the rows of all dW, reduces over all rows of the batch, and updates those parameters while they
 are hot. Each number is computed by one member in one order whatever the size of the team: results are the same to the
 bit.
 """
@@ -11,6 +11,7 @@ import math
 
 from numpy import int64
 
+from . import simd
 from ._jit import inlined, kernel, part
 from .backprop import (
     DELTA,
@@ -202,17 +203,38 @@ def forward_and_back(
 
 
 @inlined
+def tiles(l, layers, lanes):
+    """How many tiles of MR rows and one register, of so many lanes, dW of layer l is cut into."""
+    return (layers[l, FAN_IN] + MR - 1) // MR * ((layers[l, FAN_OUT] + lanes - 1) // lanes)
+
+
+@inlined
+def share_of_rows(l, layers, lanes, below, total, member, size):
+    """First and last + 1 of the rows of W of layer l that `member` of `size` updates.
+
+    The tiles of all layers, `total`, `below` of them in the layers below, are shared out together: if each layer were,
+    one with few rows would be a single member's, and the others would wait.
+    """
+    fan_in = layers[l, FAN_IN]
+    if size == 1:
+        return 0, fan_in
+    columns = (layers[l, FAN_OUT] + lanes - 1) // lanes
+    first = (total * member // size - below + columns - 1) // columns * MR
+    last = (total * (member + 1) // size - below + columns - 1) // columns * MR
+    return min(max(first, 0), fan_in), min(max(last, 0), fan_in)
+
+
+@inlined
 def update_weights(
-    l, start, rows, x, indices, starts, order, params, grads, slots, layers, ws, track, alpha, decay, optimizer,
-    constants, zero, member, size,
+    l, first, last, start, rows, x, indices, starts, order, params, grads, slots, layers, ws, track, alpha, decay,
+    optimizer, constants, zero,
 ):  # fmt: skip
-    """A member's share of dW of layer l over all rows of the batch, and of its update. Non-zero if some was not finite.
+    """Rows `first` to `last` of dW of layer l, over the whole batch, and their update. Non-zero if some was not finite.
 
     The batch is `rows` rows from ``order[start]`` on; `decay` is alpha for this batch. The others: see `train`.
     """
     failed = 0
     fan_out = layers[l, FAN_OUT]
-    first, last = share(layers[l, FAN_IN], MR, member, size)
     known = starts.size > 0 and l == 0
     if known:
         numbers, delta = span(order, start, rows), block(0, DELTA, 0, rows, layers, ws)
@@ -293,7 +315,9 @@ def train(
     n_layers, n, batch, alpha, limit = layers.shape[0], order.size, choices[BATCH], settings[6], settings[7]
     optimizer = choices[OPTIMIZER] if limit == 0 else _STAND_STILL
     width = y.size // (starts.size - 1 if starts.size > 0 else x.size // layers[0, FAN_IN])
-    steps_per_epoch = (n + batch - 1) // batch
+    steps_per_epoch, lanes, all_tiles = (n + batch - 1) // batch, simd.lanes(span(params, 0, 0)), 0
+    for l in range(n_layers):
+        all_tiles += tiles(l, layers, lanes)
     state = flush_subnormals()
     done = 0
     zero = zeros(layers, blocks, ws)
@@ -332,14 +356,17 @@ def train(
             losses[epoch, 0] += loss
             losses[epoch, 1] += penalty
             updates[0] += 1
+        below = 0
         for l in range(n_layers):
-            if member == l % size:
+            first, last = share_of_rows(l, layers, lanes, below, all_tiles, member, size)
+            below += tiles(l, layers, lanes)
+            failed |= update_weights(
+                l, first, last, start, n_rows, x, indices, starts, order, params, grads, slots, layers, ws,
+                choices[TRACK], alpha, decay, optimizer, constants, zero,
+            )  # fmt: skip
+            if first < last == layers[l, FAN_IN]:  # b goes with the last row of W
                 bias_gradient(l, n_rows, layers, ws, grads)
                 failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
-            failed |= update_weights(
-                l, start, n_rows, x, indices, starts, order, params, grads, slots, layers, ws, choices[TRACK], alpha,
-                decay, optimizer, constants, zero, member, size,
-            )  # fmt: skip
         if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
             if not barrier(shared, size):
                 break
