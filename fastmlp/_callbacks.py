@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from sklearn.callback import CallbackSupportMixin
 
 
@@ -26,7 +27,8 @@ class PlainCallback:
         if context.parent is None or context.task_name != "epoch":
             return False
         history = getattr(estimator, "history_", {})
-        return self.function(estimator, context.task_id, {name: values[-1] for name, values in history.items()})
+        answer = self.function(estimator, context.task_id, {name: values[-1] for name, values in history.items()})
+        return isinstance(answer, bool | np.bool_) and bool(answer)  # not any number that a function may return
 
 
 class TakesCallbacks(CallbackSupportMixin):

@@ -1,4 +1,4 @@
-"""What a Ctrl-C goes back to."""
+"""What a Ctrl-C, or a `partial_fit` that fails, goes back to."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ class Checkpoint:
     """A fit's state at the end of its last whole epoch: a Ctrl-C may come at any place of the next one."""
 
     def __init__(self, est: "BaseMLP", network: "EstimatorNetwork"):
-        self.est = est
+        self.est, self.network = est, network
         self.arrays = network._parameters, network._slots, network._updates, network._shuffling()
         self.spare = [np.empty_like(array) for array in self.arrays]
         self.kept: tuple[Any, ...] = ([np.empty_like(array) for array in self.arrays],)
@@ -34,6 +34,7 @@ class Checkpoint:
         copies, state, lengths = self.kept
         for array, copy in zip(self.arrays, copies, strict=True):
             np.copyto(array, copy)
+        _, self.network._slots, self.network._updates, _ = self.arrays  # a divergence has put others in their place
         for values, n in lengths:
             del values[n:]
         self.est.__dict__.update(state)

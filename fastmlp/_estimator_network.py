@@ -20,6 +20,7 @@ _ROWS_OF_A_PRODUCT = 4 * ROWS_TOGETHER  # whose first layer's outputs stay in a 
 class EstimatorNetwork(Network):
     """The network of an estimator; `coefs` and `intercepts` are views of its parameters."""
 
+    named: Any = None  # the estimator's `activation`, for whoever wants to see whether it is another one now
     n_threads: int | None = None
     learning_rate = 1.0
     alpha = 0.0
@@ -72,6 +73,15 @@ class EstimatorNetwork(Network):
             self._rng = rng
             self._shuffling()
             self._rng = None
+
+    def changed(self, hidden: tuple[str, ...], dtype: Any) -> "EstimatorNetwork":
+        """The same parameters and states of the solver and of shuffling, with other activations or in another dtype."""
+        other = EstimatorNetwork(
+            self.layer_sizes, hidden, self.output_activation, self.loss, self.optimizer, np.dtype(dtype)
+        )
+        other._parameters[:], other._slots[:], other._updates[:] = self._parameters, self._slots, self._updates
+        other._shuffle_state = None if self._shuffle_state is None else self._shuffle_state.copy()
+        return other
 
     def twin(self) -> "EstimatorNetwork":
         """A copy that shares nothing."""

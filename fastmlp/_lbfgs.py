@@ -9,6 +9,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from . import _diagnostics
 from . import _validation as validation
 from .fitting import Data, Options, Trainer
 
@@ -29,8 +30,15 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
 
     Unlike scikit-learn's, the objective of several outputs is the one whose gradient is followed: their sum.
     """
-    if validation.dropout(est.dropout, network.num_layers - 2):
-        raise ValueError("dropout needs steps of a batch each, which solver='lbfgs' does not have")
+    asked = {
+        "dropout": validation.dropout(est.dropout, network.num_layers - 2),
+        "clip_norm": est.clip_norm,
+        "warmup": est.warmup,
+        "diagnostics": est.diagnostics,
+    }
+    for name, value in asked.items():
+        if value:
+            raise ValueError(f"{name} needs steps of a batch each, which solver='lbfgs' does not have")
     options = Options(1, len(data.rows), False, False, (), track_gradients=True, shared_penalty=True)
     trainer = Trainer(network, data, options, epochs=1)
     weight = data.weight
@@ -41,8 +49,10 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
         return (loss + penalty) / weight, gradient
 
     start = network.parameters.copy()
-    if not math.isfinite(objective(start)[0]):
-        raise ValueError(f"{NOT_FINITE} The loss of the initial weights is {objective(start)[0]}.")
+    loss, gradient = objective(start)
+    if not (math.isfinite(loss) and np.isfinite(gradient).all()):
+        where = _diagnostics.where_not_finite(network, data)
+        raise ValueError(f"{NOT_FINITE} The loss of the initial weights or its gradient is not finite.{where}")
 
     reached: list[Array] = []  # the parameters after the last iteration
 
@@ -73,6 +83,8 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
     network.parameters = result.x
     est.n_iter_ = min(result.nit, est.max_iter)
     loss, penalty, _ = trainer.gradient()
+    if not math.isfinite(loss):
+        raise ValueError(NOT_FINITE + _diagnostics.where_not_finite(network, data))
     est.loss_ = (loss / est._loss_divisor() + penalty) / weight
     if result.status != 0:
         hint = f"\nIncrease the number of iterations (max_iter={est.max_iter})." if result.nit >= est.max_iter else ""

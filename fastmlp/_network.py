@@ -1,6 +1,6 @@
 """The state of a network, and its calls into the kernels: arrays that are known to be good, no defaults, no checks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -191,15 +191,24 @@ class Network:
             ws[tables.blocks[PARAMETER] :][: tables.rows * k].reshape(-1, k)[:] = self._loss_parameter
         return ws
 
+    def _own_evaluation(self) -> Evaluation | None:
+        """Of a loss of the user's own."""
+        if self._evaluation is None and isinstance(self._loss, OwnLoss):
+            # in several threads at once, perhaps: all must get the one that stays
+            self.__dict__.setdefault("_evaluation", Evaluation(self._loss, self._dtype, self._layout.sizes[-1]))
+        return self._evaluation
+
     @property
     def _loss_codes(self) -> tuple[int, int]:
         """What the kernels take for the loss: its code and `gradient_of`, see kernels/losses.py."""
-        if not isinstance(self._loss, OwnLoss):
-            return self._code
-        if self._evaluation is None:  # in several threads at once, perhaps: all must get the one that stays
-            self.__dict__.setdefault("_evaluation", Evaluation(self._loss, self._dtype, self._layout.sizes[-1]))
-        assert self._evaluation is not None
-        return self._evaluation.address, loss_kernels.OWN
+        evaluation = self._own_evaluation()
+        return self._code if evaluation is None else (evaluation.address, loss_kernels.OWN)
+
+    def _together(self, work: Callable[[int, int], Any], size: int, give_up: Callable[[], None]) -> Any:
+        """`_threads.together` for work that needs the loss."""
+        evaluation = self._own_evaluation()
+        together = _threads.together if evaluation is None else evaluation.together
+        return together(work, size, give_up)
 
     def _look(self) -> None:
         """Raises what a loss of the user's own has raised in the last call."""
@@ -230,7 +239,7 @@ class Network:
                 losses[rows], out[rows] = ws[row_loss : row_loss + size], tables.block(ws, -1, A)[:size]
 
         guess = _threads.seconds(2.0 * n * self._layout.n_parameters, n * sum(self.layer_sizes))
-        _threads.together(part, _threads.share(_threads.team_size(self.n_threads, guess)), lambda: None)
+        self._together(part, _threads.share(_threads.team_size(self.n_threads, guess)), lambda: None)
         return losses
 
     def _gradient(
@@ -247,6 +256,15 @@ class Network:
         )  # fmt: skip
         self._look()
         return vector if done else None
+
+    def _loss_and_gradient(self, x: Array, y: Array) -> tuple[float, Array]:
+        """The sum of the rows' losses, and the gradient of their mean and of the penalty, one vector."""
+        tables = self._layout.tables(len(x))
+        ws, empty = self._ready(np.empty(tables.size, self._dtype), tables), self._empty
+        loss = self._total_loss(x, y, tables, ws)
+        vector = self._gradient(tables, ws, y, tables.block(ws, -1, A), empty, empty)
+        assert vector is not None  # the targets have been checked
+        return loss, vector
 
     def _update(self, gradient: Array) -> int:
         """One update by the optimiser; 0, or what `kernels.training.apply_update` says was not finite."""
@@ -280,6 +298,9 @@ class Network:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        for name, value in state.items():
+            # joblib maps large arrays read-only, which kernels would write to
+            read_only = isinstance(value, np.ndarray) and not value.flags.writeable
+            self.__dict__[name] = np.array(value) if read_only else value
         self._weights, self._biases = self._layout.views(self._parameters)
         self._forward = None

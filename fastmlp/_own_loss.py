@@ -1,12 +1,14 @@
 """Losses of the user's own, as C functions that kernels can call, and what they raise, which kernels cannot."""
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _threads
 from .kernels import JIT, own_loss
 from .losses import Loss
 
@@ -45,8 +47,10 @@ class Evaluation:
     def __init__(self, loss: OwnLoss, dtype: np.dtype[Any], k: int):
         self._dtype, self._k = dtype, k
         self._error: BaseException | None = None
+        self._given_up = False
         self._function = loss.function
-        if isinstance(self._function, tuple) and JIT:
+        self._in_python = not (isinstance(self._function, tuple) and JIT)
+        if not self._in_python:
             self._c_function = own_loss.compiled_pair(*self._function, dtype)
             self.address = self._c_function.address
         else:
@@ -57,6 +61,8 @@ class Evaluation:
         number = ctypes.c_float if self._dtype.itemsize == 4 else ctypes.c_double
         a, y, value, delta = (np.ctypeslib.as_array((number * (rows * k)).from_address(at)) for at in addresses)
         value[:] = np.nan  # which makes the kernel stop, should there be an exception
+        if self._given_up:
+            return
         try:
             value[:], delta[:] = self._values(y.copy(), a.copy())  # theirs to keep: the memory is not
         except BaseException as error:  # an exception cannot pass through compiled code
@@ -86,6 +92,16 @@ class Evaluation:
                     f" {y.reshape(shape)[at]}, y_pred = {a.reshape(shape)[at]}"
                 )
         return arrays[0].reshape(-1), arrays[1].reshape(-1)
+
+    def together(self, work: Callable[[int, int], Any], size: int, give_up: Callable[[], None]) -> Any:
+        """`_threads.together` for work that may call the function, which after a failure is not called any more."""
+
+        def stop() -> None:
+            self._given_up = True
+            give_up()
+
+        self._given_up = False
+        return _threads.together(work, size, stop, apart=self._in_python)
 
     def look(self) -> None:
         """Raises what the function has raised since the last look."""

@@ -1,6 +1,7 @@
 """Losses and scores of rows that are only looked at: those to validate on, and the training rows beside them."""
 
 import copy
+import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -57,6 +58,12 @@ def set_aside(est: "BaseMLP", data: Data, rng: Any) -> tuple[Data, Rows]:
     return Data(data.x, data.y, train, data.row_weights), Rows(data.x[test], y, weights)
 
 
+def _takes_weights(scorer: Any) -> bool:
+    """Whether a scorer, scikit-learn's or any function of (estimator, X, y), can weigh rows."""
+    parameters = inspect.signature(getattr(scorer, "_score_func", scorer)).parameters.values()
+    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
 class Judge:
     """Score and loss of the network, as it is, on some rows."""
 
@@ -82,5 +89,5 @@ class Judge:
             return -loss, loss
         if self.scorer is None:
             return est._score_outputs(y, outputs, weights), loss
-        chosen = {} if weights is None else {"sample_weight": weights}
+        chosen = {"sample_weight": weights} if weights is not None and _takes_weights(self.scorer) else {}
         return float(self.scorer(self.model, x, self.labels, **chosen)), loss

@@ -13,6 +13,7 @@ from . import _diagnostics
 from . import _validation as validation
 from ._checkpoint import Checkpoint
 from ._lbfgs import NOT_FINITE
+from ._own_loss import OwnLoss
 from ._scoring import Judge, Rows, set_aside
 from .fitting import Data, DivergenceError, Options, Trainer
 from .schedules import SCHEDULES
@@ -84,6 +85,10 @@ def fit(
         del loop.norms[est.n_iter_ :]
         keeps_best = held_out is not None
         warnings.warn(f"Training interrupted by user after {est.n_iter_} epochs.", stacklevel=5)
+    except BaseException:
+        if incremental:  # `fit` trains a copy
+            loop.checkpoint.restore()
+        raise
     if est.diagnostics:
         _diagnostics.diagnose(est, network, data, loop.norms)
     if keeps_best:
@@ -262,14 +267,15 @@ class _Loop:
         self.est.learning_rate_ = self.network.learning_rate = rate
 
     def _diverged(self, error: DivergenceError) -> bool:
-        """With early stopping the best weights are there to return to."""
+        """With early stopping the best weights are there to return to, once there has been an epoch."""
         est = self.est
         where = f"The loss or an update was not finite in epoch {est.n_iter_ + 1}, batch {error.batch}."
         where += _diagnostics.where_not_finite(self.network, self.trainer.data)
-        if not est.early_stopping:
-            raise ValueError(
-                f"{NOT_FINITE} {where} Lower learning_rate_init (now {est.learning_rate_init:g}), or scale the data."
-            ) from None
+        if not est.early_stopping or est.n_iter_ == 0:
+            advice = f"Lower learning_rate_init (now {est.learning_rate_init:g}), or scale the data."
+            if isinstance(self.network.loss, OwnLoss):
+                advice = "Check that your loss and its gradient are finite for every prediction."
+            raise ValueError(f"{NOT_FINITE} {where} {advice}") from None
         warnings.warn(f"{where} Training stops, with the best weights so far.", ConvergenceWarning, stacklevel=7)
         est.n_iter_ += 1
         est.loss_ = math.nan

@@ -38,53 +38,61 @@ def seconds(flops: float, numbers: float) -> float:
     return flops / _FLOPS_PER_SECOND + numbers * _SECONDS_PER_NUMBER + _SECONDS_PER_STEP
 
 
-def together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], None]) -> Any:
+def together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], None], apart: bool = False) -> Any:
     """Runs ``work(member, size)`` in `size` threads, or in as many as can be started; the caller is member 0.
 
     Returns what member 0 does. If one fails, `give_up` is called, so that the others need not wait for it, and the
-    failure is raised when all have ended.
+    failure is raised when all have ended. With `apart` the caller only waits: what a signal raises then meets it, and
+    not a Python function that the work calls through compiled code, where an exception would be lost.
     """
     try:  # around all else, so that no Ctrl-C comes between
         _at_work.append(None)
-        return _together(work, size, give_up)
+        return _together(work, size, give_up, apart)
     finally:
         _at_work.pop()
 
 
-def _together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], None]) -> Any:
-    members, all_counted = 0, allocate_lock()
-    finished: SimpleQueue[BaseException | None] = SimpleQueue()
+def _together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], None], apart: bool) -> Any:
+    first, members, all_counted = 0 if apart else 1, 0, allocate_lock()
+    ended: dict[int, tuple[Any, BaseException | None]] = {}
+    bell: SimpleQueue[None] = SimpleQueue()
 
     def join(member: int) -> None:
         with all_counted:
             pass
         if members == 0:  # a Ctrl-C came while members were started: perhaps before this one was counted
             return
+        outcome: tuple[Any, BaseException | None]
         try:
-            work(member, members)
+            outcome = work(member, members), None
         except BaseException as failure:
             give_up()
-            finished.put(failure)
-        else:
-            finished.put(None)
+            outcome = None, failure
+        ended[member] = outcome
+        bell.put(None)
+
+    def wait() -> None:
+        while len(ended) < members - first:
+            bell.get()
 
     try:
         with all_counted:
-            started = 1
+            started = first
             with contextlib.suppress(RuntimeError):  # no more threads can be started
-                for member in range(1, size):
+                for member in range(first, size):
                     start_new_thread(join, (member,))
                     started += 1
             members = started
-        result = work(0, members)
+        result = None if members > 0 and apart else work(0, max(members, 1))
+        wait()
     except BaseException:
         give_up()
+        wait()
         raise
-    finally:
-        failures = [finished.get() for _ in range(1, members)]
-    for failure in filter(None, failures):
-        raise failure
-    return result
+    for _, failure in ended.values():
+        if failure is not None:
+            raise failure
+    return ended[0][0] if 0 in ended else result
 
 
 def share(size: int) -> int:

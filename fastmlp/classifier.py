@@ -178,6 +178,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     True
     """
 
+    loss = "log_loss"  # scikit-learn's name of the only one
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
         "class_weight": [StrOptions({"balanced"}), dict, None],
@@ -246,8 +248,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         ValueError, TypeError
-            Parameters or data do not fit, and nothing has changed; or training diverges, and the last finite weights
-            stay.
+            Parameters or data do not fit, or training diverges: nothing has changed.
         """
         with self._kept_unless_it_succeeds():
             if _check_partial_fit_first_call(self, classes):
@@ -333,10 +334,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _targets_of(self, y: Any, known: bool = True) -> Array:
         classes, kind = self.classes_, self._label_binarizer.y_type_
-        if not known and not kind.startswith("multilabel"):
-            unseen = np.setdiff1d(y, classes)
+        if not known:
+            several = kind.startswith("multilabel")
+            if y.ndim == 2 and y.shape[1] == 1 and not several:
+                y = y.ravel()
+            if (y.shape[1:] or (1,)) != ((len(classes),) if several else (1,)):
+                raise ValueError(f"y must have the form of the training rows' ({kind}), got shape {y.shape}")
+            unseen = np.setdiff1d(y, [0, 1] if several else classes)
             if len(unseen):
-                raise ValueError(f"y has classes {unseen}, which are not among {classes}")
+                raise ValueError(f"y has classes {unseen}, which are not among {[0, 1] if several else classes}")
         if kind == "binary" and y.ndim == 1:
             return np.asarray(y == classes[-1]) if len(classes) > 1 else np.zeros(len(y), bool)
         if kind == "multiclass" and classes.dtype.kind in "iu" and (classes[0], classes[-1]) == (0, len(classes) - 1):

@@ -162,6 +162,8 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
             weights = _checked_weights(sample_weight, x)
             y = self._encode(y, incremental)
             weights = self._weigh_classes(y, weights, incremental)
+            if weights is not None and not np.any(weights):
+                raise ValueError("sample_weight times class_weight must not be zero for all rows")
             rng = check_random_state(self.random_state)
             if first:
                 dtype = x.dtype if self.dtype is None else validation.float_dtype(self.dtype)
@@ -169,10 +171,13 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
             else:
                 network = self._network()
                 self._check_unchanged([x.shape[1], *hidden, self.n_outputs_], network)
-                if not incremental:
+                if self.solver == "lbfgs" and network.dtype != np.float64:
+                    network = network.changed(self._hidden_names(len(hidden)), np.float64)
+                method = SOLVERS[self.solver](self)
+                if not incremental or method.kernel != network.optimizer.kernel:
                     network = network.twin()  # if this fit fails, the old one stays
+                network.use(method)
             network.alpha, network.n_threads = float(self.alpha), self.n_threads
-            network.use(SOLVERS[self.solver](self))
             data = _data(x, y, weights, network.dtype)
             self._adopt(network)
             held_out = None if pair is None else self._held_out(pair[0], pair[1], network.dtype)
@@ -202,6 +207,9 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
             raise ValueError(
                 f"a fit that goes on must keep its layers: they have been {network.layer_sizes}, and would be {sizes}"
             )
+        given = network.dtype if self.dtype is None or self.solver == "lbfgs" else validation.float_dtype(self.dtype)
+        if given != network.dtype:
+            raise ValueError(f"a fit that goes on must keep its dtype: it has been {network.dtype}, not {given}")
         if self._output_and_loss()[1] != network.loss:
             raise ValueError(
                 f"a fit that goes on must keep its loss: it has been {network.loss}, and would be"
@@ -264,15 +272,22 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         known = sorted(_ACTIVATIONS)
         return tuple(validation.choice(f"activation[{i}]", name, known) for i, name in enumerate(self.activation))
 
+    def _hidden_names(self, n_hidden: int) -> tuple[str, ...]:
+        """Their names in the kernels' table."""
+        return tuple(_OTHER_NAMES.get(name, name) for name in self._hidden_activations(n_hidden))
+
     def _build(self, sizes: list[int], dtype: Any) -> EstimatorNetwork:
-        names = (*self._hidden_activations(len(sizes) - 2), self.out_activation_)
-        *hidden, output = (_OTHER_NAMES.get(name, name) for name in names)
-        return EstimatorNetwork(
-            sizes, tuple(hidden), output, self._output_and_loss()[1], SOLVERS[self.solver](self), dtype
-        )
+        output = _OTHER_NAMES.get(self.out_activation_, self.out_activation_)
+        loss, method = self._output_and_loss()[1], SOLVERS[self.solver](self)
+        network = EstimatorNetwork(sizes, self._hidden_names(len(sizes) - 2), output, loss, method, dtype)
+        network.named = self.activation
+        return network
 
     def _network(self) -> EstimatorNetwork:
-        """The network of `coefs_` and `intercepts_`: a new one, if somebody has put others in their place."""
+        """The network of `coefs_` and `intercepts_`, with the `activation` there is now.
+
+        A new one, if somebody has put others in their place.
+        """
         network: EstimatorNetwork | None = self.__dict__.get("_net")
         if network is None or not network.holds(self.coefs_, self.intercepts_):
             coefs = [np.asarray(W) for W in self.coefs_]
@@ -281,6 +296,12 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
             network.weights = coefs
             network.biases = [np.reshape(b, (1, -1)) for b in self.intercepts_]
             self._adopt(network)
+        elif network.named is not self.activation:
+            hidden = self._hidden_names(network.num_layers - 2)
+            if hidden != network.activation:
+                network = network.changed(hidden, network.dtype)
+                self._adopt(network)
+            network.named = self.activation
         return network
 
     def _adopt(self, network: EstimatorNetwork) -> None:
@@ -295,7 +316,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         network: EstimatorNetwork | None = state.get("_net")
         if type(X) is np.ndarray and network is not None and "feature_names_in_" not in state:
             ready: bool = validation._is_ready(X, network.layer_sizes[0], network.dtype)
-            if ready and network.holds(self.coefs_, self.intercepts_):
+            if ready and network.named is self.activation and network.holds(self.coefs_, self.intercepts_):
                 with contextlib.suppress(ValueError):  # not finite: the checks below say so in scikit-learn's words
                     return network._outputs(X)
         check_is_fitted(self)

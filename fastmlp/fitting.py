@@ -211,7 +211,7 @@ class Trainer:
         def abandon() -> None:
             shared[team.ABANDONED] = 1
 
-        done = int(_threads.together(lambda member, size: training.train(*arguments, member, size), size, abandon))
+        done = int(mlp._together(lambda member, size: training.train(*arguments, member, size), size, abandon))
         mlp._look()
         return done
 

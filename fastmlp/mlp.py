@@ -356,15 +356,9 @@ class MLP(Network):
         dW, db : list of ndarray
         """
         x = self._features(X)
-        n = len(x)
-        targets = self._targets("y", y, n)
-        tables = self._layout.tables(n)
-        ws, empty = self._ready(np.empty(tables.size, self._dtype), tables), self._empty
-        loss = self._total_loss(x, targets, tables, ws) / n
-        vector = self._gradient(tables, ws, targets, tables.block(ws, -1, A), empty, empty)
-        assert vector is not None  # the targets have been checked
+        loss, vector = self._loss_and_gradient(x, self._targets("y", y, len(x)))
         penalty = self.alpha / 2 * sum(float(np.vdot(w, w)) for w in self._weights)
-        return loss + penalty, *self._layout.views(vector, ("dW", "db"))
+        return loss / len(x) + penalty, *self._layout.views(vector, ("dW", "db"))
 
     # --- training and prediction ----------------------------------------------------------------------------------
 

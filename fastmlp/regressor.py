@@ -145,8 +145,7 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         Raises
         ------
         ValueError, TypeError
-            Parameters or data do not fit, and nothing has changed; or training diverges, and the last finite weights
-            stay.
+            Parameters or data do not fit, or training diverges: nothing has changed.
         """
         return self._fit(X, y, sample_weight, None)
 

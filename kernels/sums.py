@@ -52,7 +52,8 @@ def _column_sums_lowered(typing_context, rows, cols, x, out):
 
 def _column_sums_plain(rows, cols, x, out):
     """``out = sum(x)`` over the rows of x (rows, cols), both spans."""
-    out[:cols] = x[: rows * cols].reshape(rows, cols).sum(axis=0)
+    with np.errstate(all="ignore"):
+        out[:cols] = x[: rows * cols].reshape(rows, cols).sum(axis=0)
 
 
 def _emit_row_sums(builder, rows, cols, x, out, weights=None, start=None):
@@ -109,7 +110,8 @@ def _row_sums_lowered(typing_context, rows, cols, x, out):
 
 def _row_sums_plain(rows, cols, x, out):
     """``out = sum(x)`` over the columns of x (rows, cols), both spans."""
-    out[:rows] = x[: rows * cols].reshape(rows, cols).sum(axis=1)
+    with np.errstate(all="ignore"):
+        out[:rows] = x[: rows * cols].reshape(rows, cols).sum(axis=1)
 
 
 @intrinsic

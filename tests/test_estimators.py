@@ -553,8 +553,12 @@ OWN = [
         {"solver": "sgd", "learning_rate_init": 1e9},
         {},
         ValueError,
-        r"non-finite parameter .* in epoch \d, batch 1\. Low",
+        r"non-finite parameter .* in epoch \d, batch 1\. The loss is not finite, although the outputs, of layer 2,",
     ),
+    ({"solver": "lbfgs", "clip_norm": 1.0}, {}, ValueError, "clip_norm needs steps of a batch each"),
+    ({"solver": "lbfgs", "warmup": 1}, {}, ValueError, "warmup needs steps of a batch each"),
+    ({"solver": "lbfgs", "diagnostics": True}, {}, ValueError, "diagnostics needs steps of a batch each"),
+    ({"warm_start": True, "dtype": np.float32}, {}, ValueError, "keep its dtype: it has been float64, not float32"),
     ({"solver": "lbfgs"}, {"X": X * 1e300}, ValueError, "non-finite parameter weights"),
 ]
 
@@ -594,7 +598,7 @@ def test_methods_before_fit():
 
 def test_divergence_with_early_stopping_keeps_the_best(recwarn):
     ours, _, y = pair("number", solver="sgd", learning_rate_init=1e9, early_stopping=True, activation="identity")
-    with pytest.warns(ConvergenceWarning, match=r"not finite in epoch \d+, batch 1\. Training stops, with the best"):
+    with pytest.warns(ConvergenceWarning, match=r"in epoch \d+, batch 1\. .* of layer 3, are\. Training stops, with"):
         ours.fit(X, y)
     assert np.isnan(ours.validation_scores_[-1])
     assert np.isfinite(ours.predict(X)).all()

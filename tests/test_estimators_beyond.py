@@ -5,6 +5,7 @@ import re
 import warnings
 from itertools import pairwise, product
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,6 +80,12 @@ def test_balanced_classes_weigh_the_same_with_sample_weights():
 def test_class_weights_that_do_not_fit(given, y, message):
     with pytest.raises(ValueError, match=message):
         MLPClassifier(**SMALL, class_weight=given).fit(X, y)
+
+
+def test_rows_of_no_weight_at_all():
+    model = MLPClassifier(**SMALL, class_weight={"a": 0})
+    with pytest.raises(ValueError, match="sample_weight times class_weight must not be zero for all rows"):
+        model.fit(X, CLASSES, sample_weight=CLASSES == "a")
 
 
 def test_balanced_is_not_for_partial_fit():
@@ -389,6 +396,10 @@ def test_early_stopping_on_rows_set_aside_takes_any_score(scoring, weighted):
             r"X_val, y_val: y has classes \['z'\], which are not among",
         ),
         ({"X_val": VALIDATION, "y_val": CLASSES[:29]}, "X_val, y_val: Found input variables with inconsistent numbers"),
+        (
+            {"X_val": VALIDATION, "y_val": np.eye(3, dtype=int)[np.arange(30) % 3]},
+            r"the form of the training rows' \(multiclass\), got",
+        ),
         ({"X_val": VALIDATION * np.nan, "y_val": CLASSES[:30]}, "X_val, y_val: Input X contains NaN"),
     ],
 )
@@ -398,6 +409,36 @@ def test_validation_sets_that_do_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         model.fit(X, CLASSES, **arguments)
     assert_array_equal(model.predict_proba(X), before)
+
+
+@pytest.mark.parametrize(
+    ("y_val", "message"),
+    [
+        (5 * np.eye(3, dtype=int)[np.arange(30) % 3], r"y has classes \[5\], which are not among \[0, 1\]"),
+        (np.arange(30) % 2, r"the form of the training rows' \(multilabel-indicator\), got shape \(30,\)"),
+        (np.eye(2, dtype=int)[np.arange(30) % 2], r"the form of the training rows' .* got shape \(30, 2\)"),
+    ],
+)
+def test_validation_sets_of_other_labels(y_val, message):
+    y = (SCORES > 0).astype(int)
+    with pytest.raises(ValueError, match=message):
+        MLPClassifier(**SMALL).fit(X, y, X_val=VALIDATION, y_val=y_val)
+    MLPClassifier(**SMALL).fit(X, y, X_val=X[:30], y_val=y[:30])
+
+
+def _accuracy(model, x, y):
+    return model.score(x, y)
+
+
+@pytest.mark.parametrize("scoring", [_accuracy, "adjusted_rand_score", lambda m, x, y, **weights: float(len(weights))])
+def test_scorers_are_given_weights_if_they_can_weigh(scoring):
+    options = {"scoring": scoring, "early_stopping": True}
+    model = MLPClassifier(**SMALL, **options).fit(X, CLASSES, sample_weight=WEIGHTS)
+    assert len(model.validation_scores_) == model.n_iter_
+    if isinstance(scoring, str) or scoring is _accuracy:
+        return
+    assert set(model.validation_scores_) == {1.0}
+    assert set(MLPClassifier(**SMALL, **options).fit(X, CLASSES).validation_scores_) == {0.0}
 
 
 def test_validation_sets_are_routed_by_pipelines():
@@ -470,6 +511,13 @@ def test_callbacks_that_fail_leave_the_old_fit_and_are_torn_down():
         model.set_callbacks(3)
 
 
+def test_only_true_stops_a_fit():
+    model = make("MLPRegressor").set_callbacks(lambda model, epoch, logs: logs["loss"]).fit(X, NUMBER)
+    assert model.n_iter_ == 15
+    model.set_callbacks(lambda model, epoch, logs: np.bool_(epoch == 2)).fit(X, NUMBER)
+    assert model.n_iter_ == 3
+
+
 # --- diagnostics --------------------------------------------------------------------------------------------------
 
 
@@ -513,10 +561,32 @@ def test_networks_that_do_not_learn_say_why(x, options, message):
     assert any(re.search(message, text) for text in model.diagnostics_["messages"])
 
 
-def test_divergence_names_the_layer():
-    coefs = _weights(1, 1e200, 1e200)
-    with pytest.raises(ValueError, match=r"in epoch 1, batch 1\. Scores overflow first in layer 3\."):
-        MLPRegressor(**SMALL | {"activation": "identity"}, coefs_init=coefs).fit(X, NUMBER)
+def test_a_network_that_explodes_says_so():
+    options = {"max_iter": 9, "learning_rate_init": 3.0, "activation": "identity", "batch_size": N}
+    model = MLPRegressor(**SMALL | options)
+    with pytest.warns(ConvergenceWarning, match=r"not learn\..* The loss has grown from .* lower learning_rate_init"):
+        model.set_params(diagnostics=True).fit(X, NUMBER)
+    assert model.loss_curve_[-1] > 2 * model.loss_curve_[0]
+    steep = MLPRegressor(**SMALL | {"max_iter": 1, "activation": "identity"}, coefs_init=_weights(1e-4, 1, 1e4))
+    steep.set_params(diagnostics=True, intercepts_init=[np.zeros(7), np.zeros(4), np.zeros(1)]).fit(X, NUMBER)
+    assert any(text.startswith("The gradient explodes: ") for text in steep.diagnostics_["messages"])
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options", "message"),
+    [
+        (X, NUMBER, {"coefs_init": _weights(1, 1e200, 1e200)}, "Scores overflow first in layer 3"),
+        (X, 1e200 * NUMBER, {}, "The loss is not finite, although the outputs, of layer 3, are"),
+        (X, NUMBER**2, {"loss": "poisson", "coefs_init": _weights(1, 1, 1e4)}, "outputs of layer 3 are the first to"),
+        (X, 1e150 * NUMBER, {"coefs_init": _weights(1, 0, 1e200), "intercepts_init": [np.zeros(k) for k in (7, 4, 1)]},
+         "The gradient of the loss is first not finite in layer 2"),
+        (X, NUMBER, {"solver": "sgd", "learning_rate_init": 1e308, "coefs_init": _weights(9, 9, 9)},
+         "The gradient is largest in layer"),
+    ],
+)  # fmt: skip
+def test_divergence_names_the_layer(x, y, options, message):
+    with pytest.raises(ValueError, match=rf"in epoch 1, batch 1\. .*{message}"):
+        MLPRegressor(**{**SMALL, "activation": "identity", **options}).fit(x, y)
 
 
 # --- activations, threads, precision, initial weights -------------------------------------------------------------
@@ -548,6 +618,33 @@ def test_activations_that_do_not_fit(given, error, message):
         MLPRegressor(**SMALL | {"activation": given}).fit(X, NUMBER)
 
 
+@pytest.mark.parametrize("activation", ["relu", ["logistic", "gelu"]])
+def test_a_changed_activation_counts_from_then_on(activation):
+    """As in scikit-learn, which looks at the parameter whenever it predicts or trains."""
+    model = MLPRegressor(**SMALL, warm_start=True).fit(X, NUMBER)
+    expected = MLPRegressor(**SMALL | {"activation": activation})
+    expected.set_params(coefs_init=model.coefs_, intercepts_init=model.intercepts_)
+    expected.set_params(max_iter=1, learning_rate_init=1e-300).fit(X, NUMBER)
+    model.set_params(activation=activation)
+    assert_array_equal(model.predict(X), expected.predict(X))
+    assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), expected.predict(X))
+    if activation == "relu":
+        theirs = model.to_sklearn()
+        assert_allclose(theirs.predict(X), expected.predict(X), rtol=1e-12)
+        theirs.set_params(shuffle=False).fit(X, NUMBER)  # Adam begins anew there
+        model = type(model).from_sklearn(model.to_sklearn()).set_params(shuffle=False)
+        model._network()._reset_optimizer()
+        assert_allclose(model.fit(X, NUMBER).coefs_[0], theirs.coefs_[0], rtol=1e-8)
+
+
+def test_lbfgs_goes_on_in_float64():
+    model = MLPRegressor(**SMALL, warm_start=True).fit(X.astype(np.float32), NUMBER)
+    start = [W.astype(np.float64) for W in model.coefs_], [b.astype(np.float64) for b in model.intercepts_]
+    model.set_params(solver="lbfgs").fit(X, NUMBER)
+    expected = MLPRegressor(**SMALL, solver="lbfgs", coefs_init=start[0], intercepts_init=start[1]).fit(X, NUMBER)
+    assert_same(model, expected)
+
+
 def test_threads_change_no_bit():
     assert_same(*(MLPRegressor(**SMALL, n_threads=n).fit(X, NUMBER) for n in (1, 2)))
     with pytest.raises(ValueError, match="The 'n_threads' parameter of MLPRegressor must be"):
@@ -566,6 +663,22 @@ def test_the_precision_can_be_chosen(dtype):
     assert_same(model, expected)
     with pytest.raises(ValueError, match="dtype must be float32 or float64, got 'int8'"):
         MLPRegressor(dtype="int8").fit(X, NUMBER)
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_model_from_read_only_memory_trains_on(tmp_path, mapped):
+    """joblib's processes get large arrays so: mapped from a file."""
+    model = MLPRegressor(**SMALL).fit(X, NUMBER)
+    joblib.dump(model, tmp_path / "model")
+    loaded = joblib.load(tmp_path / "model", mmap_mode="r" if mapped else None)
+    assert_array_equal(loaded.predict(X), model.predict(X))
+    assert_same(loaded.partial_fit(X, NUMBER), model.partial_fit(X, NUMBER))
+    mlp = MLP([FEATURES, 3, 1], output_activation="linear", optimizer="adam", random_state=0)
+    joblib.dump(mlp, tmp_path / "mlp")
+    loaded = joblib.load(tmp_path / "mlp", mmap_mode="r" if mapped else None)
+    for network in (mlp, loaded):
+        network.fit(X, NUMBER, epochs=2)
+    assert_array_equal(loaded.parameters, mlp.parameters)
 
 
 def test_initial_weights_can_be_given():

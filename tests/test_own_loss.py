@@ -1,6 +1,7 @@
 """A loss of one's own: the same bits as ours for the same formula, errors that reach the user, and no recompilation."""
 
 import pickle
+import signal
 import sys
 
 import numba
@@ -132,9 +133,77 @@ def test_pairs_that_do_not_compile_or_raise(monkeypatch):
 
     printed = []
     monkeypatch.setattr(sys, "unraisablehook", lambda found: printed.append(str(found.exc_value)))
-    with pytest.raises(ValueError, match=r"not finite in epoch 1, batch 1"):
+    with pytest.raises(ValueError, match=r"not finite in epoch 1, batch 1\. Your loss is not finite, although"):
         MLPRegressor((fails, slope), **SMALL).fit(X, TARGETS[1])
-    assert printed == ["not here"]
+    assert set(printed) == {"not here"}
+
+
+def _infinite(y, p):
+    return np.inf * p
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"early_stopping": True}], ids=str)
+@pytest.mark.parametrize(
+    ("place", "message"), [(0, "Your loss is not finite"), (1, "gradient of your loss is first not finite in layer 3")]
+)
+def test_a_pair_that_is_not_finite_is_named(place, message, options):
+    pair = [square, slope]
+    pair[place] = numba.njit(_infinite)
+    model = MLPRegressor(**SMALL).fit(X, TARGETS[1])
+    before = model.predict(X)
+    with pytest.raises(ValueError, match=f"{message}.*"):
+        model.set_params(loss=tuple(pair), **options).fit(X, TARGETS[1])
+    assert_array_equal(model.set_params(loss="squared_error").predict(X), before)
+
+
+@pytest.mark.parametrize("solver", ["adam", "rmsprop"])
+def test_a_partial_fit_that_fails_changes_nothing(solver):
+    """Neither the weights, though some batches are done, nor the solver's state, though it would be another solver."""
+    calls = []
+
+    def fails_later(y, p):
+        calls.append(len(y))
+        if len(calls) == 6:
+            raise RuntimeError("the third batch of the second call")
+        return half_square(y, p)
+
+    model = MLPRegressor(fails_later, **SMALL).partial_fit(X[:48], TARGETS[1][:48])
+    expected = MLPRegressor(half_square, **SMALL).partial_fit(X[:48], TARGETS[1][:48])
+    with pytest.raises(RuntimeError, match="the third batch"):
+        model.set_params(solver=solver).partial_fit(X, TARGETS[1])
+    model.set_params(solver="adam")
+    for _ in range(2):
+        assert_array_equal(model.predict(X), expected.predict(X))
+        assert (model.t_, model.loss_, model.loss_curve_) == (expected.t_, expected.loss_, expected.loss_curve_)
+        model.partial_fit(X, TARGETS[1])
+        expected.partial_fit(X, TARGETS[1])
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no interval timer")
+@pytest.mark.skipif(not JIT, reason="coverage, which is measured there, waits for ever if it is interrupted itself")
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_ctrl_c_is_not_lost_in_a_python_function(n_threads):
+    """It nearly always comes while the function runs, called by compiled code, which knows no exceptions."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def fit(delay):
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        model.fit(X, TARGETS[1])
+
+    options = SMALL | {"max_iter": 10**6, "n_iter_no_change": np.inf, "n_threads": n_threads}
+    model = MLPRegressor(half_square, **options).partial_fit(X, TARGETS[1])
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for delay in np.random.default_rng(n_threads).uniform(0.02, 0.1, 10):
+            with pytest.warns(UserWarning, match=r"interrupted by user after \d+ epochs"):
+                fit(delay)
+            whole = clone(model).set_params(max_iter=model.n_iter_).fit(X, TARGETS[1])
+            assert_array_equal(model.coefs_[0], whole.coefs_[0])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_what_the_function_is_given_is_its_own():
