@@ -52,6 +52,15 @@ class TakesCallbacks(CallbackSupportMixin):
         ------
         TypeError
             Something else.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPRegressor
+        >>> def two_epochs(model, epoch, logs):
+        ...     return epoch == 1
+        >>> model = MLPRegressor(random_state=0).set_callbacks(two_epochs).fit([[0], [1], [2], [3]], [0, 1, 2, 3])
+        >>> model.n_iter_, len(model.history_["loss"])
+        (2, 2)
         """
         plain = [hasattr(c, "on_fit_task_end") or not callable(c) for c in callbacks]
         return super().set_callbacks(*(c if p else PlainCallback(c) for c, p in zip(callbacks, plain, strict=True)))

@@ -249,6 +249,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ------
         ValueError, TypeError
             Parameters or data do not fit, or training diverges: nothing has changed.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPClassifier
+        >>> model = MLPClassifier(8, random_state=0)
+        >>> for X, y in (([[0], [1]], ["a", "b"]), ([[2], [3]], ["b", "c"])):
+        ...     model = model.partial_fit(X, y, classes=["a", "b", "c"])
+        >>> model.t_, model.n_outputs_
+        (4, 3)
         """
         with self._kept_unless_it_succeeds():
             if _check_partial_fit_first_call(self, classes):
@@ -266,6 +275,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
+
+        Examples
+        --------
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = [[0], [1], [2], [3]], ["low", "low", "high", "high"]
+        >>> MLPClassifier(8, solver="lbfgs", random_state=0).fit(X, y).predict([[0], [3]]).tolist()
+        ['low', 'high']
         """
         outputs = self._outputs(X)
         kind = self._label_binarizer.y_type_
@@ -287,6 +303,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples, n_classes)
             In the order of `classes_`.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = [[0], [1], [2], [3]], ["low", "low", "high", "high"]
+        >>> model = MLPClassifier(8, solver="lbfgs", random_state=0).fit(X, y)
+        >>> model.classes_.tolist(), model.predict_proba([[0], [3]]).round().tolist()
+        (['high', 'low'], [[0.0, 1.0], [1.0, 0.0]])
         """
         outputs = self._outputs(X)
         if outputs.shape[1] > 1:
@@ -306,6 +330,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = [[0], [1], [2], [3]], ["low", "low", "high", "high"]
+        >>> model = MLPClassifier(8, solver="lbfgs", random_state=0).fit(X, y)
+        >>> bool(np.allclose(np.exp(model.predict_log_proba(X)), model.predict_proba(X)))
+        True
         """
         probabilities = self.predict_proba(X)
         return np.log(probabilities, out=probabilities)

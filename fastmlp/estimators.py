@@ -147,6 +147,14 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         ------
         ValueError, TypeError
             Parameters or data do not fit, or training diverges; a fit from before stays as it was.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = [[0], [1], [2], [3]], ["low", "low", "high", "high"]
+        >>> model = MLPClassifier(8, solver="lbfgs", random_state=0).fit(X, y)
+        >>> [W.shape for W in model.coefs_]
+        [(1, 8), (8, 1)]
         """
         watcher = Watcher(self, X, y, sample_weight)
         self._fit(X, y, sample_weight, watcher, _validation_pair(X_val, y_val, eval_set))
@@ -356,6 +364,15 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         ------
         TypeError
             Another class.
+
+        Examples
+        --------
+        >>> import fastmlp, sklearn.neural_network
+        >>> X, y = [[0], [1], [2], [3]], ["low", "low", "high", "high"]
+        >>> theirs = sklearn.neural_network.MLPClassifier(8, solver="lbfgs", random_state=0).fit(X, y)
+        >>> ours = fastmlp.MLPClassifier.from_sklearn(theirs)
+        >>> bool((ours.predict(X) == theirs.predict(X)).all())
+        True
         """
         return _conversion.from_sklearn(cls, model)
 
@@ -373,6 +390,15 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         ------
         ValueError
             scikit-learn has no such activation.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPClassifier
+        >>> X, y = [[0], [1], [2], [3]], ["low", "low", "high", "high"]
+        >>> ours = MLPClassifier(8, solver="lbfgs", random_state=0).fit(X, y)
+        >>> theirs = ours.to_sklearn()
+        >>> type(theirs).__module__.split(".")[0], bool((theirs.predict(X) == ours.predict(X)).all())
+        ('sklearn', True)
         """
         return _conversion.to_sklearn(self)
 

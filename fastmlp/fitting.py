@@ -35,6 +35,13 @@ class History:
         The same for validation_data after the epoch's last update; empty without validation_data.
     gradient_norm : list of list of float
         For each layer the Euclidean norm of dW, averaged over the epoch's steps; empty without track_gradients.
+
+    Examples
+    --------
+    >>> from fastmlp import MLP
+    >>> history = MLP([2, 3, 1]).fit([[0, 1], [1, 1]], [0, 1], epochs=5, track_gradients=True)
+    >>> len(history.loss), history.validation_loss, len(history.gradient_norm[0])
+    (5, [], 2)
     """
 
     loss: list[float] = field(default_factory=list)
@@ -75,7 +82,23 @@ class Data:
 
 
 class DivergenceError(FloatingPointError):
-    """A loss or an update was not finite."""
+    """A loss or an update was not finite.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Of the step that was not done; both count from 1.
+
+    Examples
+    --------
+    >>> from fastmlp import MLP
+    >>> from fastmlp.fitting import DivergenceError
+    >>> try:
+    ...     MLP([1, 1], output_activation="linear").fit([[0], [1]], [0, 1e30], batch_size=1, shuffle=False)
+    ... except DivergenceError as error:
+    ...     print(error.epoch, error.batch)
+    1 2
+    """
 
     epoch: int
     batch: int

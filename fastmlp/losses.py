@@ -12,18 +12,49 @@ from . import _validation
 
 @dataclass(frozen=True)
 class Loss:
-    """What these losses share. Parameters are checked when one is made."""
+    """What these losses share. Parameters are checked when one is made.
+
+    Examples
+    --------
+    >>> from fastmlp.losses import Huber, Loss
+    >>> isinstance(Huber(), Loss)
+    True
+    """
 
     name: ClassVar[str]  # the rows of kernels/losses.py
 
     def of_outputs(self, k: int) -> list[float]:
-        """The parameter of each of k outputs; empty if there is none."""
+        """The parameter of each of k outputs; empty if there is none.
+
+        Examples
+        --------
+        >>> Loss().of_outputs(3)
+        []
+        """
         return []
 
 
 @dataclass(frozen=True)
 class Huber(Loss):
-    """``1/2 (a - y)**2`` where ``|a - y| <= delta``, beyond that its tangent (Huber 1964)."""
+    """``1/2 (a - y)**2`` where ``|a - y| <= delta``, beyond that its tangent (Huber 1964).
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        In the units of the targets, more than 0: where the parabola ends.
+
+    Raises
+    ------
+    ValueError, TypeError
+        delta is not positive and finite; it is no number.
+
+    Examples
+    --------
+    >>> from fastmlp import MLP, Huber
+    >>> mlp = MLP([3, 1], output_activation="linear", loss=Huber(delta=0.5))
+    >>> mlp.compute_loss([0.0, 0.0], [0.5, 2.5])  # 1/2 0.5**2, and 0.5 (2.5 - 0.5/2)
+    0.625
+    """
 
     name = "huber"
     delta: float = 1.0
@@ -32,7 +63,13 @@ class Huber(Loss):
         _validation.real("delta", self.delta, above=0.0)
 
     def of_outputs(self, k: int) -> list[float]:
-        """The same for all."""
+        """The same for all.
+
+        Examples
+        --------
+        >>> Huber(0.5).of_outputs(3)
+        [0.5, 0.5, 0.5]
+        """
         return [float(self.delta)] * k
 
 
@@ -40,7 +77,25 @@ class Huber(Loss):
 class Quantile(Loss):
     """The pinball loss, ``q (y - a)`` below the target and ``(1 - q) (a - y)`` above (Koenker & Bassett 1978).
 
-    `quantile` is one number for all outputs, or a sequence of one for each.
+    Parameters
+    ----------
+    quantile : float or sequence of float, default 0.5
+        The share of targets that should lie below the output, more than 0 and less than 1: one number for all outputs,
+        or one for each. A sequence becomes a tuple.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A quantile is not between 0 and 1, or there is none; it is no number.
+
+    Examples
+    --------
+    >>> from fastmlp import MLP, Quantile
+    >>> mlp = MLP([3, 2], output_activation="linear", loss=Quantile([0.25, 0.75]))
+    >>> mlp.loss
+    Quantile(quantile=(0.25, 0.75))
+    >>> mlp.compute_loss([[1.0, 1.0]], [[0.0, 0.0]])  # both below the target: (0.25 + 0.75) / 2
+    0.5
     """
 
     name = "quantile"
@@ -57,7 +112,18 @@ class Quantile(Loss):
         object.__setattr__(self, "quantile", several)
 
     def of_outputs(self, k: int) -> list[float]:
-        """One number repeated, or the several."""
+        """One number repeated, or the several.
+
+        Raises
+        ------
+        ValueError
+            There are several, and not k.
+
+        Examples
+        --------
+        >>> Quantile(0.5).of_outputs(2), Quantile([0.1, 0.9]).of_outputs(2)
+        ([0.5, 0.5], [0.1, 0.9])
+        """
         several = self.quantile if isinstance(self.quantile, tuple) else (float(self.quantile),) * k
         if len(several) != k:
             raise ValueError(f"quantile must be one number or {k}, one for each output; got {self.quantile}")
@@ -68,12 +134,41 @@ LOSSES: dict[str, type[Loss]] = {kind.name: kind for kind in (Huber, Quantile)}
 
 
 def name_of(loss: str | Loss) -> str:
-    """The name in the kernels' table."""
+    """The name in the kernels' table.
+
+    Examples
+    --------
+    >>> from fastmlp.losses import Huber, name_of
+    >>> name_of(Huber()), name_of("poisson")
+    ('huber', 'poisson')
+    """
     return loss if isinstance(loss, str) else loss.name
 
 
 def resolve(loss: str | Loss, known: Iterable[str]) -> str | Loss:
-    """A loss with its parameter's default for a name that has one; else the given one itself."""
+    """A loss with its parameter's default for a name that has one; else the given one itself.
+
+    Parameters
+    ----------
+    loss : str or Loss
+    known : iterable of str
+        The names that are allowed.
+
+    Returns
+    -------
+    str or Loss
+
+    Raises
+    ------
+    ValueError, TypeError
+        The name is not known; it is no name.
+
+    Examples
+    --------
+    >>> from fastmlp.losses import resolve
+    >>> [resolve(name, ["huber", "poisson"]) for name in ("huber", "poisson")]
+    [Huber(delta=1.0), 'poisson']
+    """
     if isinstance(loss, Loss):
         return loss
     name = _validation.choice("loss", loss, known)

@@ -61,8 +61,7 @@ class MLP(Network):
     Attributes
     ----------
     weights, biases : list of ndarray
-        W of each layer, (fan_in, fan_out), and b, (1, fan_out): views into `parameters`. Assigning to an item, or a
-        list to the attribute, copies the numbers.
+        W, (fan_in, fan_out), and b, (1, fan_out), of each layer: views into `parameters`. Assigning copies numbers.
     parameters : ndarray of shape (n_parameters,)
         All of them in one vector: W (C order) and b of the first layer, of the second, ...
     activations, pre_activations : list of ndarray
@@ -77,9 +76,8 @@ class MLP(Network):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from fastmlp import MLP
-    >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> X = [[0, 0], [0, 1], [1, 0], [1, 1]]
     >>> xor = MLP([2, 8, 1], activation="tanh", learning_rate=0.05, optimizer="adam", random_state=0)
     >>> history = xor.fit(X, [0, 1, 1, 0], epochs=200, batch_size=4)
     >>> xor.predict_classes(X).ravel()
@@ -125,7 +123,15 @@ class MLP(Network):
         self.initialize_parameters()
 
     def initialize_parameters(self) -> None:
-        """Draws new weights by `weight_init`, sets biases to zero and forgets the optimiser's state."""
+        """Draws new weights by `weight_init`, sets biases to zero and forgets the optimiser's state.
+
+        Examples
+        --------
+        >>> mlp = MLP([2, 3, 1])
+        >>> mlp.initialize_parameters()
+        >>> mlp.biases[0].tolist()
+        [[0.0, 0.0, 0.0]]
+        """
         draw: Any = self.weight_init
         if not callable(draw):
             draw = INITIALIZERS[validation.choice("weight_init", draw, INITIALIZERS)]
@@ -142,7 +148,13 @@ class MLP(Network):
     # --- the pieces of a training step, as the guide has them -----------------------------------------------------
 
     def activation_function(self, x: ArrayLike, activation_type: str) -> Array:
-        """f(x) for each number of x (for 'softmax': each row), in float32 if x is float32, else in float64."""
+        """f(x) for each number of x (for 'softmax': each row), in float32 if x is float32, else in float64.
+
+        Examples
+        --------
+        >>> MLP([2, 1]).activation_function([-1.0, 0.0, 2.0], "relu").tolist()
+        [0.0, 0.0, 2.0]
+        """
         code = self._activation_code(activation_type)
         z = validation.pointwise_input("x", x)
         if code == activations.SOFTMAX:
@@ -156,7 +168,13 @@ class MLP(Network):
         return z
 
     def activation_derivative(self, x: ArrayLike, activation_type: str) -> Array:
-        """f'(x) for each number of x, in the precision of `activation_function`. relu'(0) is 0."""
+        """f'(x) for each number of x, in the precision of `activation_function`. relu'(0) is 0.
+
+        Examples
+        --------
+        >>> MLP([2, 1]).activation_derivative([-1.0, 0.0, 2.0], "relu").tolist()
+        [0.0, 0.0, 1.0]
+        """
         code = self._activation_code(activation_type)
         if code == activations.SOFTMAX:
             raise ValueError("softmax mixes the numbers of a row: it has no pointwise derivative")
@@ -185,6 +203,11 @@ class MLP(Network):
         ------
         ValueError, TypeError
             X is not a 2-D array of finite real numbers with the right number of columns.
+
+        Examples
+        --------
+        >>> MLP([2, 3, 1]).forward([[0, 1], [1, 1]]).shape
+        (2, 1)
         """
         x = self._features(X)
         tables = self._layout.tables(len(x), keep_z=True)
@@ -240,6 +263,13 @@ class MLP(Network):
             `forward` has not been called.
         ValueError, TypeError
             Shapes or values that do not fit the last forward pass; both or neither of y and output_gradient.
+
+        Examples
+        --------
+        >>> mlp, X = MLP([2, 3, 1]), [[0, 1], [1, 1]]
+        >>> dW, db = mlp.backward(X, [0, 1], mlp.forward(X))
+        >>> [g.shape for g in dW]
+        [(2, 3), (3, 1)]
         """
         f = self._forward
         if f is None:
@@ -281,6 +311,13 @@ class MLP(Network):
         FloatingPointError
             The gradient is not finite: nothing has changed. Or an update overflows: such parameters keep their values,
             and the optimiser starts anew.
+
+        Examples
+        --------
+        >>> mlp = MLP([1, 1], learning_rate=0.5, weight_init="zeros")
+        >>> mlp.update_parameters([[[1]]], [[[2]]])
+        >>> mlp.parameters.tolist()
+        [-0.5, -1.0]
         """
         failure = self._update(self._flat_gradient(dW, db))
         if failure == _GRADIENT_NOT_FINITE:
@@ -310,6 +347,11 @@ class MLP(Network):
         cross_entropy: mean over rows of ``-sum(y_true * log(y_pred))``; y_true may be class indices. poisson and gamma:
         mean over all entries of half the deviance, ``y_true * log(y_true / y_pred) - y_true + y_pred`` and ``y_true /
         y_pred - log(y_true / y_pred) - 1``. huber and quantile: mean over all entries. Computed in float64.
+
+        Examples
+        --------
+        >>> MLP([3, 1], output_activation="linear").compute_loss([1, 2], [1, 4])
+        2.0
         """
         loss = parametric.name_of(self._loss)
         p = validation.numeric("y_pred", y_pred).astype(np.float64)
@@ -354,6 +396,13 @@ class MLP(Network):
         loss : float
             Mean over rows of the loss summed over outputs, plus ``alpha / 2 * sum(W**2)``.
         dW, db : list of ndarray
+
+        Examples
+        --------
+        >>> mlp = MLP([1, 1], output_activation="linear", weight_init="zeros")
+        >>> loss, dW, db = mlp.loss_and_gradients([[1], [3]], [2, 2])
+        >>> loss, dW[0].tolist(), db[0].tolist()
+        (2.0, [[-4.0]], [[-2.0]])
         """
         x = self._features(X)
         loss, vector = self._loss_and_gradient(x, self._targets("y", y, len(x)))
@@ -384,20 +433,17 @@ class MLP(Network):
             Read in place if it is C-ordered and of the network's dtype (a memory map stays on disk), else copied once.
         y : array-like of shape (n, layer_sizes[-1]) or (n,)
             Targets; class indices if 1-D after a softmax.
-        epochs : int, default 100
-        batch_size : int, default 32
+        epochs, batch_size : int, default 100, 32
             The last batch of an epoch takes what is left.
         validation_data : (X, y), optional
             Its loss is computed after every epoch.
         shuffle : bool, default True
             A new order of rows for every epoch, from `random_state`.
-        progress : bool, default False
-            Show a progress bar.
+        progress, track_gradients : bool, default False
+            Show a progress bar; record the norm of each layer's gradient.
         callbacks : sequence of callable
             Each gets (mlp, epoch, logs) after every epoch, counted from 0, where logs holds the epoch's entries of the
             History. Returning True stops.
-        track_gradients : bool, default False
-            Record the gradient's norm for each layer.
         dropout : float or sequence of float, default 0
             The share of the hidden layers' outputs, of all or of each, that is left out at random in every step; the
             others are scaled up by ``1 / (1 - dropout)``. `History.loss` is that of such steps.
@@ -410,9 +456,13 @@ class MLP(Network):
         ------
         ValueError, TypeError
             An argument does not fit; nothing has changed.
-        FloatingPointError
-            A loss or an update was not finite. Training stops before it; the last finite parameters stay, and the
-            optimiser starts anew.
+        FloatingPointError (fastmlp.fitting.DivergenceError)
+            A loss or an update is not finite. The last finite parameters stay, and the optimiser starts anew.
+
+        Examples
+        --------
+        >>> len(MLP([2, 3, 1]).fit([[0, 1], [1, 1]], [0, 1], epochs=5).loss)
+        5
         """
         x = self._features(X, scan=True)
         data = fitting.Data.whole(x, self._targets("y", y, len(x)))
@@ -436,11 +486,23 @@ class MLP(Network):
         return fitting.fit(self, data, held_out, options)
 
     def predict(self, X: ArrayLike) -> Array:
-        """Output for each row of X, (n, layer_sizes[-1]). Keeps nothing; may be called from several threads."""
+        """Output for each row of X, (n, layer_sizes[-1]). Keeps nothing; may be called from several threads.
+
+        Examples
+        --------
+        >>> MLP([2, 3, 1]).predict([[0, 1], [1, 1]]).shape
+        (2, 1)
+        """
         return self._outputs(self._features(X))
 
     def predict_classes(self, X: ArrayLike) -> Array:
-        """Classes: for sigmoid outputs (n, k) of 0 and 1 (1 above 0.5), else (n,) indices of the largest output."""
+        """Classes: for sigmoid outputs (n, k) of 0 and 1 (1 above 0.5), else (n,) indices of the largest output.
+
+        Examples
+        --------
+        >>> MLP([2, 3, 4], output_activation="softmax").predict_classes([[0, 1], [1, 1]]).shape
+        (2,)
+        """
         outputs = self.predict(X)
         return (outputs > 0.5).astype(int) if self._output_activation == "sigmoid" else np.argmax(outputs, axis=1)
 
@@ -470,7 +532,6 @@ class MLP(Network):
         --------
         >>> import numpy as np
         >>> from numba import njit
-        >>> from fastmlp import MLP
         >>> from fastmlp.kernels.backprop import infer
         >>> @njit
         ... def iterate(network, x, steps):
@@ -499,7 +560,16 @@ class MLP(Network):
     # --- copies and files -----------------------------------------------------------------------------------------
 
     def save(self, path: Any) -> None:
-        """Writes the network, its optimiser and its shuffling state to one safetensors file; see `fastmlp.load`."""
+        """Writes the network, its optimiser and its shuffling state to one safetensors file; see `fastmlp.load`.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     MLP([2, 3, 1]).save(f"{folder}/net.safetensors")
+        ...     os.listdir(folder)
+        ['net.safetensors']
+        """
         persistence.save(self, path)
 
     def __repr__(self) -> str:

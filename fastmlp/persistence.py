@@ -105,10 +105,10 @@ def load(path: Any) -> "MLP":
 
     Examples
     --------
-    >>> import tempfile, pathlib, fastmlp
-    >>> file = pathlib.Path(tempfile.mkdtemp()) / "net.safetensors"
-    >>> fastmlp.MLP([2, 3, 1]).save(file)
-    >>> fastmlp.load(file).layer_sizes
+    >>> import tempfile, fastmlp
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fastmlp.MLP([2, 3, 1]).save(f"{folder}/net.safetensors")
+    ...     fastmlp.load(f"{folder}/net.safetensors").layer_sizes
     [2, 3, 1]
     """
     name = os.fsdecode(path)

@@ -56,8 +56,8 @@ diagnostics, n_threads, dtype, coefs_init, intercepts_init
         With early stopping, R2 (see `score`) on the rows set aside after each epoch.
     out_activation_ : {'identity', 'exp'}
         The output's activation.
-    best_loss_, loss_curve_, best_validation_score_, t_, coefs_, intercepts_, learning_rate_, n_features_in_, \
-feature_names_in_, n_iter_, n_layers_, n_outputs_
+    best_loss_, loss_curve_, best_validation_score_, history_, diagnostics_, t_, coefs_, intercepts_, learning_rate_, \
+n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         See `MLPClassifier`.
 
     Examples
@@ -146,6 +146,15 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         ------
         ValueError, TypeError
             Parameters or data do not fit, or training diverges: nothing has changed.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=8, random_state=0)
+        >>> for X, y in (([[0], [1]], [0, 2]), ([[2], [3]], [4, 6])):
+        ...     model = model.partial_fit(X, y)
+        >>> model.t_, len(model.loss_curve_)
+        (4, 2)
         """
         return self._fit(X, y, sample_weight, None)
 
@@ -160,6 +169,16 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             With several quantiles the last axis is theirs.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPRegressor
+        >>> X, y = [[0], [1], [2], [3]], [0, 2, 4, 6]
+        >>> MLPRegressor(hidden_layer_sizes=8, solver="lbfgs", random_state=0).fit(X, y).predict(X).shape
+        (4,)
+        >>> model = MLPRegressor("quantile", 8, quantile=[0.1, 0.5, 0.9], random_state=0)
+        >>> model.partial_fit(X, y).predict(X).shape
+        (4, 3)
         """
         outputs = self._outputs(X)
         n_quantiles = len(self._quantiles())
@@ -180,6 +199,14 @@ feature_names_in_, n_iter_, n_layers_, n_outputs_
         -------
         float
             1 at best, and 0 if all predictions are the mean of y, or its quantiles.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPRegressor
+        >>> X, y = [[0], [1], [2], [3]], [0, 2, 4, 6]
+        >>> model = MLPRegressor(hidden_layer_sizes=8, solver="lbfgs", random_state=0).fit(X, y)
+        >>> bool(model.score(X, y) > 0.9)
+        True
         """
         if self.loss != "quantile":
             return float(super().score(X, y, sample_weight))
