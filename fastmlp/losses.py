@@ -1,13 +1,18 @@
-"""Losses that have a parameter; the formulas themselves are in kernels/losses.py.
+"""Losses that have a parameter, and what `MLP.compute_loss` reports; what is trained on is in kernels/losses.py.
 
-`MLP` takes the others by name alone, and these, too, if the parameter's default will do.
+`MLP` takes the losses without a parameter by name alone, and these, too, if the parameter's default will do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from . import _validation
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -173,3 +178,55 @@ def resolve(loss: str | Loss, known: Iterable[str]) -> str | Loss:
         return loss
     name = _validation.choice("loss", loss, known)
     return LOSSES[name]() if name in LOSSES else name
+
+
+def _logarithm(p: Array) -> Array:
+    return np.asarray(np.log(np.maximum(p, 1e-300)))
+
+
+def _binary_cross_entropy(y: Array, p: Array, _: Array) -> Array:
+    p = np.clip(p, 1e-15, 1 - 1e-15)
+    return np.asarray(-(y * np.log(p) + (1 - y) * np.log(1 - p)))
+
+
+def _huber(y: Array, p: Array, delta: Array) -> Array:
+    slope = np.clip(y - p, -delta, delta)
+    return np.asarray(slope * (y - p - slope / 2))
+
+
+# What is reported of each entry, from (y_true, y_pred, the parameter of each output).
+_REPORTED: dict[str, Callable[[Array, Array, Array], Array]] = {
+    "squared_error": lambda y, p, _: (y - p) ** 2,
+    "absolute_error": lambda y, p, _: np.abs(y - p),
+    "binary_cross_entropy": _binary_cross_entropy,
+    "cross_entropy": lambda y, p, _: -y * _logarithm(p),
+    "poisson": lambda y, p, _: y * (_logarithm(y) - _logarithm(p)) - y + p,
+    "gamma": lambda y, p, _: y / np.maximum(p, 1e-300) - (_logarithm(y) - _logarithm(p)) - 1,
+    "huber": _huber,
+    "quantile": lambda y, p, q: (q - (y < p)) * (y - p),
+}
+
+
+def plain_mean(loss: str | Loss, y: Array, p: Array) -> float:
+    """The mean over entries, of cross_entropy over rows, of what `MLP.compute_loss` reports.
+
+    Parameters
+    ----------
+    loss : str or Loss
+    y, p : ndarray of float64 of the same shape
+        Targets and predictions.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastmlp.losses import Huber, plain_mean
+    >>> plain_mean(Huber(delta=1.0), np.array([0.0, 0.0]), np.array([1.0, 2.0]))
+    1.0
+    """
+    parameter = np.array(loss.of_outputs(p.shape[-1]) if isinstance(loss, Loss) else [])
+    entries = _REPORTED[name_of(loss)](y, p, parameter)
+    return float(np.mean(entries.sum(axis=-1) if name_of(loss) == "cross_entropy" else entries))

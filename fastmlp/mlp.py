@@ -365,23 +365,7 @@ class MLP(Network):
             raise ValueError(
                 f"y_true and y_pred must have the same shape and not be empty, got {y.shape} and {p.shape}"
             )
-        if loss == "cross_entropy":
-            terms = np.where(y > 0, y * np.log(np.maximum(p, 1e-300)), 0.0)
-            return float(-np.mean(np.sum(terms, axis=-1)))
-        if loss == "binary_cross_entropy":
-            p = np.clip(p, 1e-15, 1 - 1e-15)
-            return float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
-        if loss == "absolute_error":
-            return float(np.mean(np.abs(y - p)))
-        if loss in ("poisson", "gamma"):
-            p = np.maximum(p, 1e-300)
-            logarithm = np.log(np.where(y > 0, y, 1) / np.where(y > 0, p, 1))
-            return float(np.mean(y * logarithm - y + p if loss == "poisson" else y / p - logarithm - 1))
-        if isinstance(self._loss, parametric.Loss):
-            d, parameter = y - p, self._loss.of_outputs(p.shape[-1])
-            slope = np.clip(d, np.negative(parameter), parameter) if loss == "huber" else parameter - (d < 0)
-            return float(np.mean(slope * (d - slope / 2) if loss == "huber" else slope * d))
-        return float(np.mean((y - p) ** 2))
+        return parametric.plain_mean(self._loss, y, p)
 
     def loss_and_gradients(self, X: ArrayLike, y: ArrayLike) -> tuple[float, Views, Views]:
         """The objective and its gradient, without touching the network's state.
