@@ -38,6 +38,11 @@ def seconds(flops: float, numbers: float) -> float:
     return flops / _FLOPS_PER_SECOND + numbers * _SECONDS_PER_NUMBER + _SECONDS_PER_STEP
 
 
+def may_share(step: float) -> bool:
+    """Whether a step of so many seconds, by the guess, can be worth more than one thread."""
+    return step >= 2 * _WORTH_A_MEETING
+
+
 def together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], None], apart: bool = False) -> Any:
     """Runs ``work(member, size)`` in `size` threads, or in as many as can be started; the caller is member 0.
 

@@ -172,18 +172,20 @@ class Trainer:
         self.tables = mlp._layout.tables(rows, dropped=options.dropout)
         self.workspace = mlp._ready(aligned_empty(self.tables.size, mlp.dtype), self.tables)
         n = mlp._layout.n_parameters
-        self.gradient_vector = aligned_empty(n, mlp.dtype)
+        guess = _threads.seconds(6.0 * n * rows, rows * sum(mlp.layer_sizes))
+        parts = math.ceil(rows / training.PART_ROWS)
+        in_parts = dense and parts > 1 and parts * n < self.tables.size and _threads.may_share(guess)
+        self.gradient_vector = aligned_empty(parts * n if in_parts else n, mlp.dtype)
         self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, mlp.dtype)
         self.settings = np.append(mlp._settings(), options.clip_norm)
         self.order = data.rows.copy()
         self.choices = np.zeros(training.N_CHOICES, np.int64)
-        self.choices[[training.BATCH, training.SHUFFLE, training.TRACK, training.SHARED_PENALTY]] = (
-            rows, options.shuffle, options.track_gradients or options.clip_norm > 0, options.shared_penalty,
+        self.choices[[training.BATCH, training.SHUFFLE, training.TRACK, training.SHARED_PENALTY, training.PARTS]] = (
+            rows, options.shuffle, options.track_gradients or options.clip_norm > 0, options.shared_penalty, in_parts,
         )  # fmt: skip
         self.choices[[training.LOSS, training.GRADIENT_OF]] = mlp._loss_codes
         self.choices[training.OPTIMIZER] = optimizer_kernels.CODES[mlp.optimizer.kernel]
         self.steps_per_epoch = math.ceil(len(self.order) / rows)
-        guess = _threads.seconds(6.0 * n * rows, rows * sum(mlp.layer_sizes))
         steps = self.steps_per_epoch * epochs
         self.pace = _threads.Pace(_threads.team_size(mlp.n_threads, guess * steps, guess), guess)
 
@@ -197,7 +199,8 @@ class Trainer:
         start = time.perf_counter()
         done = self._call(size, 0, 1, losses, norms, np.empty(0))
         self.pace.record(size, 1, time.perf_counter() - start)
-        return (float(losses[0, 0]) if done else math.nan), float(losses[0, 1]), self.gradient_vector.copy()
+        gradient = self.gradient_vector[: self.mlp._layout.n_parameters].copy()
+        return (float(losses[0, 0]) if done else math.nan), float(losses[0, 1]), gradient
 
     def run(self, first: int, last: int, rates: Array = np.empty(0)) -> tuple[Array, Array]:  # noqa: B008
         """Steps `first` to `last`, whole epochs: sums of losses and penalties, (epochs, 2), of norms, (epochs, layers).

@@ -137,17 +137,20 @@ def recursion(first, rows, params, layers, zero, ws, step):
 
 
 @inlined
-def weight_gradient(l, i, m, j, n, rows, layers, zero, ws, dw):
-    """Rows `i` to ``i + m``, columns `j` to ``j + n`` of dW of layer l, to the span `dw`, its rows fan_out apart."""
+def weight_gradient(l, i, m, j, n, first, rows, layers, zero, ws, dw):
+    """Rows `i` to ``i + m``, columns `j` to ``j + n`` of dW of layer l over `rows` rows of the batch from row `first`.
+
+    To the span `dw`, its rows fan_out apart.
+    """
     fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-    x, delta = block(l, INPUT, 0, rows, layers, ws), block(l, DELTA, 0, rows, layers, ws)
+    x, delta = block(l, INPUT, first, rows, layers, ws), block(l, DELTA, first, rows, layers, ws)
     dense_weight_gradient(m, n, rows, fan_in, fan_out, advance(x, i), advance(delta, j), zero, dw)
 
 
 @inlined
-def bias_gradient(l, rows, layers, ws, grads):
-    """db of layer l."""
-    dense_bias_gradient(rows, layers[l, FAN_OUT], block(l, DELTA, 0, rows, layers, ws), weights(l, layers, grads)[1])
+def bias_gradient(l, first, rows, layers, ws, db):
+    """db of layer l over `rows` rows of the batch from row `first`, to a span."""
+    dense_bias_gradient(rows, layers[l, FAN_OUT], block(l, DELTA, first, rows, layers, ws), db)
 
 
 @inlined
@@ -165,13 +168,8 @@ def load_targets(rows, k, y, yo, width, ws, target):
         ws[target + r * k + int(y[yo + r])] = 1
 
 
-_add_scaled = pointwise([lambda h, x, y: y + h[0] * x], inputs=(0, 1), outputs=(1,), n_scalars=1)
-
-
-@inlined
-def add_penalty(m, n, pitch, w, gradient, alpha):
-    """``dW += alpha * W`` for m x n numbers: the gradient of ``alpha / 2 * sum(W**2)``."""
-    _add_scaled(0, m, n, pitch, (w, gradient), (alpha,))
+# add_scaled(0, rows, n, pitch, (x, y), (factor,)): y += factor * x; the gradient of alpha / 2 * sum(W**2) is alpha * W
+add_scaled = pointwise([lambda h, x, y: y + h[0] * x], inputs=(0, 1), outputs=(1,), n_scalars=1)
 
 
 @inlined
@@ -291,11 +289,11 @@ def backward(
     recursion(0, rows, params, layers, zero, ws, 0)
     for l in range(top + 1):
         fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-        dw = weights(l, layers, grads)[0]
-        weight_gradient(l, 0, fan_in, 0, fan_out, rows, layers, zero, ws, dw)
-        bias_gradient(l, rows, layers, ws, grads)
+        dw, db = weights(l, layers, grads)
+        weight_gradient(l, 0, fan_in, 0, fan_out, 0, rows, layers, zero, ws, dw)
+        bias_gradient(l, 0, rows, layers, ws, db)
         if alpha != 0:
-            add_penalty(1, fan_in * fan_out, 0, weights(l, layers, params)[0], dw, ws.dtype.type(alpha))
+            add_scaled(0, 1, fan_in * fan_out, 0, (weights(l, layers, params)[0], dw), (ws.dtype.type(alpha),))
     if dx.size > 0:
         fan_in, fan_out, w = layers[0, FAN_IN], layers[0, FAN_OUT], weights(0, layers, params)[0]
         below = block(0, DELTA, 0, rows, layers, ws)

@@ -5,6 +5,10 @@ barrier. In the first a member takes its share of the batch's rows through all l
 it takes its share of the rows of all dW, reduces over all rows of the batch, and updates those parameters while they
 are hot. Each number is computed by one member in one order whatever the size of the team: results are the same to the
 bit.
+
+What a member reads in the second half, others have written, and it comes from far away. Where the parameters are few
+and the rows many, a step is therefore in parts: each PART_ROWS of the batch get a gradient of their own in the first
+half, and the second adds these up, always in the same order.
 """
 
 import math
@@ -24,7 +28,7 @@ from .backprop import (
     B,
     W,
     Z,
-    add_penalty,
+    add_scaled,
     bias_gradient,
     block,
     delta_from_outputs,
@@ -47,11 +51,13 @@ from .sums import sum_of_squares
 from .team import NOT_FINITE, barrier, read, share, write
 
 # Positions in `choices`.
-BATCH, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(7)
-N_CHOICES = 7
+BATCH, PARTS, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(8)
+N_CHOICES = 8
 # A block of dW that is computed, then updated: enough rows to serve a panel of delta, and small enough that the block,
 # its parameters and their slots stay in the second cache.
 _BLOCK_ROWS, _BLOCK_COLS = 64, 768
+# Rows with a gradient of their own: as few as serve a panel well.
+PART_ROWS = 128
 _STAND_STILL = CODES["none"]
 _ZERO, _ONE = int64(0), int64(1)  # a literal is a type of its own, for which update_block would be compiled again
 
@@ -225,9 +231,27 @@ def share_of_rows(l, layers, lanes, below, total, member, size):
 
 
 @inlined
+def part_gradient(first, rows, at, layers, zero, ws, grads):
+    """The gradient of `rows` rows of the batch from row `first`, to ``grads[at:]``."""
+    for l in range(layers.shape[0]):
+        fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
+        dw, db = span(grads, at + layers[l, W], fan_in * fan_out), span(grads, at + layers[l, B], fan_out)
+        weight_gradient(l, 0, fan_in, 0, fan_out, first, rows, layers, zero, ws, dw)
+        bias_gradient(l, first, rows, layers, ws, db)
+
+
+@inlined
+def add_parts(m, n, pitch, at, parts, n_parameters, grads):
+    """Adds to m x n numbers of the first part's gradient, from position `at` on, those of the other parts."""
+    size, one = (m - 1) * pitch + n, grads.dtype.type(1)
+    for i in range(1, parts):
+        add_scaled(0, m, n, pitch, (span(grads, i * n_parameters + at, size), span(grads, at, size)), (one,))
+
+
+@inlined
 def update_weights(
-    l, first, last, start, rows, x, indices, starts, order, params, grads, slots, layers, ws, track, alpha, decay,
-    optimizer, constants, zero,
+    l, first, last, start, rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, track, alpha,
+    decay, optimizer, constants, zero,
 ):  # fmt: skip
     """Rows `first` to `last` of dW of layer l, over the whole batch, and their update. Non-zero if some was not finite.
 
@@ -245,12 +269,14 @@ def update_weights(
             m, n = min(_BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
             at, size_of_block = layers[l, W] + i * fan_out + j, (m - 1) * fan_out + n
             # a gradient that nobody looks at is computed in one place, which stays in the cache
-            there = at if track or known else layers[l, W] + first * fan_out + j
+            there = at if track or known or parts > 0 else layers[l, W] + first * fan_out + j
             dw = span(grads, there, size_of_block)
-            if not known:
-                weight_gradient(l, i, m, j, n, rows, layers, zero, ws, dw)
+            if parts > 0:
+                add_parts(m, n, fan_out, at, parts, params.size, grads)
+            elif not known:
+                weight_gradient(l, i, m, j, n, 0, rows, layers, zero, ws, dw)
             if alpha != 0:
-                add_penalty(m, n, fan_out, span(params, at, size_of_block), dw, decay)
+                add_scaled(0, m, n, fan_out, (span(params, at, size_of_block), dw), (decay,))
             failed |= update_block(m, n, fan_out, optimizer, at, params, dw, slots, constants, _ZERO)
     return failed
 
@@ -277,14 +303,15 @@ def train(
         Overwritten by a permutation of `rows` at each epoch's start if ``choices[SHUFFLE]``, else the rows in order.
     params : (parameters,)
         Updated.
-    grads : (parameters,)
+    grads : (parameters,), or, with ``choices[PARTS]``, as many for each PART_ROWS of a batch
         Scratch.
     slots : (slots * parameters,)
         The optimiser's state, updated.
     layers, blocks, ws
         The network, see backprop.py; `ws` has room for a batch.
     choices : (N_CHOICES,) int64
-        With ``choices[SHARED_PENALTY]`` alpha is divided by the batch's weight (its number of rows).
+        With ``choices[PARTS]`` steps are in parts, see the top of this file; x is not sparse then. With
+        ``choices[SHARED_PENALTY]`` alpha is divided by the batch's weight (its number of rows).
     settings : (8,) float64
         See `optimizers.prepare`; the last two are alpha, and the norm that a step's gradient is clipped to, or 0. To be
         clipped, gradients must be tracked.
@@ -314,6 +341,7 @@ def train(
     """
     n_layers, n, batch, alpha, limit = layers.shape[0], order.size, choices[BATCH], settings[6], settings[7]
     optimizer = choices[OPTIMIZER] if limit == 0 else _STAND_STILL
+    grain, together = (PART_ROWS, PART_ROWS) if choices[PARTS] else (MR, ROWS_TOGETHER)
     width = y.size // (starts.size - 1 if starts.size > 0 else x.size // layers[0, FAN_IN])
     steps_per_epoch, lanes, all_tiles = (n + batch - 1) // batch, simd.lanes(span(params, 0, 0)), 0
     for l in range(n_layers):
@@ -332,13 +360,16 @@ def train(
         weight = total_weight(order, start, n_rows, row_weights)
         decay = ws.dtype.type(alpha / weight if choices[SHARED_PENALTY] else alpha)
         key = step_key(rng, updates[0])
-        first, last = share(n_rows, MR, member, size)
-        for r in range(first, last, ROWS_TOGETHER):
-            m = min(ROWS_TOGETHER, last - r)
+        parts = (n_rows + PART_ROWS - 1) // PART_ROWS if choices[PARTS] else 0
+        first, last = share(n_rows, grain, member, size)
+        for r in range(first, last, together):
+            m = min(together, last - r)
             forward_and_back(
                 r, m, start, x, indices, starts, y, width, row_weights, order, params, layers, blocks, ws, choices,
                 zero, key, 1.0 / weight,
             )  # fmt: skip
+            if choices[PARTS]:
+                part_gradient(r, m, r // PART_ROWS * params.size, layers, zero, ws, grads)
         penalty = 0.0
         if member == 0:
             if choices[SHARED_PENALTY] and alpha != 0:
@@ -361,16 +392,19 @@ def train(
             first, last = share_of_rows(l, layers, lanes, below, all_tiles, member, size)
             below += tiles(l, layers, lanes)
             failed |= update_weights(
-                l, first, last, start, n_rows, x, indices, starts, order, params, grads, slots, layers, ws,
+                l, first, last, start, n_rows, parts, x, indices, starts, order, params, grads, slots, layers, ws,
                 choices[TRACK], alpha, decay, optimizer, constants, zero,
             )  # fmt: skip
             if first < last == layers[l, FAN_IN]:  # b goes with the last row of W
-                bias_gradient(l, n_rows, layers, ws, grads)
+                if parts > 0:
+                    add_parts(1, layers[l, FAN_OUT], 0, layers[l, B], parts, params.size, grads)
+                else:
+                    bias_gradient(l, 0, n_rows, layers, ws, weights(l, layers, grads)[1])
                 failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
         if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
             if not barrier(shared, size):
                 break
-            norm = math.sqrt(squared_norm(grads, 0, grads.size))
+            norm = math.sqrt(squared_norm(grads, 0, params.size))
             if not barrier(shared, size):
                 break
             factor = grads.dtype.type(limit / norm if norm > limit else 1.0)
@@ -382,9 +416,12 @@ def train(
         if read(shared, NOT_FINITE) != 0:
             break
         done += 1
-        if choices[TRACK] and member == 0:
-            for l in range(n_layers):
-                norms[epoch, l] += math.sqrt(squared_weights(l, layers, grads))
+        if choices[TRACK]:
+            if member == 0:
+                for l in range(n_layers):
+                    norms[epoch, l] += math.sqrt(squared_weights(l, layers, grads))
+            if choices[PARTS] and not barrier(shared, size):  # the next step begins with gradients of parts
+                break
         index += 1
         if index == steps_per_epoch:
             index, epoch = 0, epoch + 1

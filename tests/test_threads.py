@@ -66,6 +66,7 @@ SHAPES = {  # layer sizes, activation, output, rows, batch size: with shares of 
     "odd": ([13, 37, 9, 3], "gelu", "softmax", 53, 23),
     "wide": ([130, 70, 3], "relu", "linear", 90, 64),
     "deep": ([6, 8, 8, 8, 8, 8, 1], "silu", "sigmoid", 40, 33),
+    "in parts": ([20, 40, 3], "relu", "softmax", 1020, 700),  # of 128 rows; the last batch has fewer parts
 }
 
 
@@ -426,7 +427,7 @@ def test_nothing_is_left_running(network, data, team_of):
     deadline = time.monotonic() + PATIENCE  # a thread that has reported may take a moment to end
     while tasks() > before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert tasks() == before
+    assert tasks() <= before  # fewer, if one of an earlier test has ended meanwhile
 
 
 # --- interruption ---
