@@ -13,9 +13,6 @@ half, and the second adds these up, always in the same order.
 
 import math
 
-from numpy import int64
-
-from . import simd
 from ._jit import inlined, kernel, part
 from .backprop import (
     DELTA,
@@ -25,41 +22,32 @@ from .backprop import (
     ROW_LOSS,
     ROWS_TOGETHER,
     TARGET,
-    B,
-    W,
     Z,
-    add_scaled,
-    bias_gradient,
     block,
     delta_from_outputs,
     forward_scores,
     output_activation,
     recursion,
-    weight_gradient,
     weights,
     zeros,
 )
 from .dropout import step_key
 from .gather import gather_targets, pick_rows
 from .gemm import MR
-from .optimizers import CODES, N_CONSTANTS, prepare, update
+from .optimizers import CODES, prepare
 from .pointwise import not_finite
 from .simd import span
-from .sparse import sparse_scores, sparse_weight_gradient
+from .sparse import sparse_scores
 from .subnormals import flush_subnormals, restore
-from .sums import sum_of_squares
 from .team import NOT_FINITE, barrier, read, share, write
+from .updates import part_gradient, squared_norm, squared_weights, update_all, update_share
 
 # Positions in `choices`.
 BATCH, PARTS, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(8)
 N_CHOICES = 8
-# A block of dW that is computed, then updated: enough rows to serve a panel of delta, and small enough that the block,
-# its parameters and their slots stay in the second cache.
-_BLOCK_ROWS, _BLOCK_COLS = 64, 768
 # Rows with a gradient of their own: as few as serve a panel well.
 PART_ROWS = 128
 _STAND_STILL = CODES["none"]
-_ZERO, _ONE = int64(0), int64(1)  # a literal is a type of its own, for which update_block would be compiled again
 
 
 @part
@@ -123,68 +111,6 @@ def total_loss(rows, ws, row_loss):
     return (s0 + s1) + (s2 + s3)
 
 
-@part
-def update_block(m, n, pitch, optimizer, at, params, gradient, slots, constants, first):
-    """Updates m x n parameters from position `at` on, rows `pitch` apart. Non-zero if some update was not finite.
-
-    `gradient` is the span of theirs, its rows as far apart; `constants` holds the step's constants (optimizers.py) from
-    position `first` on.
-    """
-    size, n_parameters = (m - 1) * pitch + n, params.size
-    # an optimiser touches only the slots that it has
-    first_slot = span(slots, at, min(size, slots.size))
-    second_slot = span(slots, n_parameters + at, min(size, slots.size - n_parameters))
-    h = constants[first : first + N_CONSTANTS]
-    spans = span(params, at, size), gradient, first_slot, second_slot
-    return update(optimizer, m, n, pitch, spans, (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]))
-
-
-@inlined
-def update_biases(l, params, grads, slots, layers, optimizer, constants):
-    """Updates b of layer l."""
-    at, n = layers[l, B], layers[l, FAN_OUT]
-    first = int64(N_CONSTANTS)
-    return update_block(_ONE, n, _ZERO, optimizer, at, params, span(grads, at, n), slots, constants, first)
-
-
-@part
-def squared_norm(vector, first, last):
-    """Sum of the squares of ``vector[first:last]`` in float64."""
-    return sum_of_squares(last - first, span(vector, first, last - first))
-
-
-@inlined
-def squared_weights(l, layers, vector):
-    """The same of a layer's W, or of its dW."""
-    first = layers[l, W]
-    return squared_norm(vector, first, first + layers[l, FAN_IN] * layers[l, FAN_OUT])
-
-
-@inlined
-def scale(first, last, grads, factor):
-    """``grads[first:last] *= factor``"""
-    for i in range(first, last):
-        grads[i] *= factor
-
-
-@inlined
-def update_all(factor, params, grads, slots, layers, optimizer, constants, member, size):
-    """A member's share of the update with the whole gradient times `factor`. Non-zero if some was not finite."""
-    failed = 0
-    for l in range(layers.shape[0]):
-        fan_out = layers[l, FAN_OUT]
-        first, last = share(layers[l, FAN_IN], 1, member, size)
-        at, n = layers[l, W] + first * fan_out, (last - first) * fan_out
-        if factor != 1:
-            scale(at, at + n, grads, factor)
-        failed |= update_block(_ONE, n, _ZERO, optimizer, at, params, span(grads, at, n), slots, constants, _ZERO)
-        if member == 0:
-            if factor != 1:
-                scale(layers[l, B], layers[l, B] + fan_out, grads, factor)
-            failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
-    return failed
-
-
 @inlined
 def forward_and_back(
     first, rows, start, x, indices, starts, y, width, row_weights, order, params, layers, blocks, ws, choices, zero,
@@ -206,79 +132,6 @@ def forward_and_back(
     if row_weights.size > 0:
         weigh(first, first + rows, order, start, row_weights, ws, k, layers[top, DELTA], blocks[ROW_LOSS])
     recursion(first, rows, params, layers, zero, ws, key)
-
-
-@inlined
-def tiles(l, layers, lanes):
-    """How many tiles of MR rows and one register, of so many lanes, dW of layer l is cut into."""
-    return (layers[l, FAN_IN] + MR - 1) // MR * ((layers[l, FAN_OUT] + lanes - 1) // lanes)
-
-
-@inlined
-def share_of_rows(l, layers, lanes, below, total, member, size):
-    """First and last + 1 of the rows of W of layer l that `member` of `size` updates.
-
-    The tiles of all layers, `total`, `below` of them in the layers below, are shared out together: if each layer were,
-    one with few rows would be a single member's, and the others would wait.
-    """
-    fan_in = layers[l, FAN_IN]
-    if size == 1:
-        return 0, fan_in
-    columns = (layers[l, FAN_OUT] + lanes - 1) // lanes
-    first = (total * member // size - below + columns - 1) // columns * MR
-    last = (total * (member + 1) // size - below + columns - 1) // columns * MR
-    return min(max(first, 0), fan_in), min(max(last, 0), fan_in)
-
-
-@inlined
-def part_gradient(first, rows, at, layers, zero, ws, grads):
-    """The gradient of `rows` rows of the batch from row `first`, to ``grads[at:]``."""
-    for l in range(layers.shape[0]):
-        fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-        dw, db = span(grads, at + layers[l, W], fan_in * fan_out), span(grads, at + layers[l, B], fan_out)
-        weight_gradient(l, 0, fan_in, 0, fan_out, first, rows, layers, zero, ws, dw)
-        bias_gradient(l, first, rows, layers, ws, db)
-
-
-@inlined
-def add_parts(m, n, pitch, at, parts, n_parameters, grads):
-    """Adds to m x n numbers of the first part's gradient, from position `at` on, those of the other parts."""
-    size, one = (m - 1) * pitch + n, grads.dtype.type(1)
-    for i in range(1, parts):
-        add_scaled(0, m, n, pitch, (span(grads, i * n_parameters + at, size), span(grads, at, size)), (one,))
-
-
-@inlined
-def update_weights(
-    l, first, last, start, rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, track, alpha,
-    decay, optimizer, constants, zero,
-):  # fmt: skip
-    """Rows `first` to `last` of dW of layer l, over the whole batch, and their update. Non-zero if some was not finite.
-
-    The batch is `rows` rows from ``order[start]`` on; `decay` is alpha for this batch. The others: see `train`.
-    """
-    failed = 0
-    fan_out = layers[l, FAN_OUT]
-    known = starts.size > 0 and l == 0
-    if known:
-        numbers, delta = span(order, start, rows), block(0, DELTA, 0, rows, layers, ws)
-        dw = weights(0, layers, grads)[0]
-        sparse_weight_gradient(first, last, rows, fan_out, numbers, x, indices, starts, delta, dw)
-    for j in range(0, fan_out, _BLOCK_COLS):
-        for i in range(first, last, _BLOCK_ROWS):
-            m, n = min(_BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
-            at, size_of_block = layers[l, W] + i * fan_out + j, (m - 1) * fan_out + n
-            # a gradient that nobody looks at is computed in one place, which stays in the cache
-            there = at if track or known or parts > 0 else layers[l, W] + first * fan_out + j
-            dw = span(grads, there, size_of_block)
-            if parts > 0:
-                add_parts(m, n, fan_out, at, parts, params.size, grads)
-            elif not known:
-                weight_gradient(l, i, m, j, n, 0, rows, layers, zero, ws, dw)
-            if alpha != 0:
-                add_scaled(0, m, n, fan_out, (span(params, at, size_of_block), dw), (decay,))
-            failed |= update_block(m, n, fan_out, optimizer, at, params, dw, slots, constants, _ZERO)
-    return failed
 
 
 @kernel
@@ -343,9 +196,7 @@ def train(
     optimizer = choices[OPTIMIZER] if limit == 0 else _STAND_STILL
     grain, together = (PART_ROWS, PART_ROWS) if choices[PARTS] else (MR, ROWS_TOGETHER)
     width = y.size // (starts.size - 1 if starts.size > 0 else x.size // layers[0, FAN_IN])
-    steps_per_epoch, lanes, all_tiles = (n + batch - 1) // batch, simd.lanes(span(params, 0, 0)), 0
-    for l in range(n_layers):
-        all_tiles += tiles(l, layers, lanes)
+    steps_per_epoch = (n + batch - 1) // batch
     state = flush_subnormals()
     done = 0
     zero = zeros(layers, blocks, ws)
@@ -382,25 +233,14 @@ def train(
         loss = total_loss(n_rows, ws, blocks[ROW_LOSS])
         if not math.isfinite(loss):
             break
-        failed = 0
         if member == 0:
             losses[epoch, 0] += loss
             losses[epoch, 1] += penalty
             updates[0] += 1
-        below = 0
-        for l in range(n_layers):
-            first, last = share_of_rows(l, layers, lanes, below, all_tiles, member, size)
-            below += tiles(l, layers, lanes)
-            failed |= update_weights(
-                l, first, last, start, n_rows, parts, x, indices, starts, order, params, grads, slots, layers, ws,
-                choices[TRACK], alpha, decay, optimizer, constants, zero,
-            )  # fmt: skip
-            if first < last == layers[l, FAN_IN]:  # b goes with the last row of W
-                if parts > 0:
-                    add_parts(1, layers[l, FAN_OUT], 0, layers[l, B], parts, params.size, grads)
-                else:
-                    bias_gradient(l, 0, n_rows, layers, ws, weights(l, layers, grads)[1])
-                failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
+        failed = update_share(
+            start, n_rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, choices[TRACK], alpha,
+            decay, optimizer, constants, zero, member, size,
+        )  # fmt: skip
         if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
             if not barrier(shared, size):
                 break

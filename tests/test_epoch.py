@@ -16,7 +16,7 @@ import scipy.stats
 from numba import types
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastmlp.kernels import JIT, _jit, training
+from fastmlp.kernels import JIT, _jit, training, updates
 
 
 def python(code, *arguments, **environment):
@@ -135,7 +135,7 @@ def test_no_reference_is_counted():
     def norm(layers, vector):
         total = 0.0
         for l in range(layers.shape[0]):
-            total += training.squared_weights(l, layers, vector)
+            total += updates.squared_weights(l, layers, vector)
         return total
 
     def counts(dispatcher):
