@@ -2,6 +2,11 @@
 
 import importlib.util
 import inspect
+import json
+import math
+import os
+import subprocess
+import sys
 
 import pytest
 import sklearn.neural_network
@@ -51,9 +56,44 @@ def test_what_is_left_out_needs_a_private_attribute(name, attribute):
         THEIRS[name]()
 
 
+def cases(function):
+    """How many there are of a test with these parameters."""
+    marks = [mark for mark in getattr(function, "pytestmark", []) if mark.name == "parametrize"]
+    return math.prod(len(mark.args[1]) for mark in marks)
+
+
 @pytest.mark.skipif(SPEC is None, reason="this scikit-learn comes without its tests")
 def test_most_of_their_tests_are_here():
-    assert len(THEIRS) - len(PRIVATE) >= 30
+    counts = {name: cases(test) for name, test in THEIRS.items()}
+    assert {name: counts[name] for name in PRIVATE} == dict.fromkeys(PRIVATE, 1)
+    assert sum(counts.values()) - len(PRIVATE) >= 54
+
+
+WITH_ARRAY_API = """
+import json, warnings
+import sklearn.neural_network
+from sklearn.utils.estimator_checks import check_estimator
+import fastmlp
+
+warnings.simplefilter("ignore")
+for name in ("MLPClassifier", "MLPRegressor"):
+    both = []
+    for module in (fastmlp, sklearn.neural_network):
+        results = check_estimator(getattr(module, name)(max_iter=100), on_skip=None)
+        both.append({result["check_name"]: result["status"] for result in results})
+    print(json.dumps(both))
+"""
+
+
+@pytest.mark.once
+def test_check_estimator_with_array_api():
+    """scikit-learn has some checks only where SciPy is told of the array API before it is imported."""
+    command, environment = [sys.executable, "-c", WITH_ARRAY_API], {**os.environ, "SCIPY_ARRAY_API": "1"}
+    output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    for ours, theirs in map(json.loads, output.splitlines()):
+        assert set(theirs) <= set(ours)
+        assert {name for name in theirs if ours[name] != "passed"} == {n for n in theirs if theirs[n] != "passed"}
+        assert "check_array_api_input" in ours
 
 
 CHECKS = [
