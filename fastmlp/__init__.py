@@ -4,9 +4,13 @@ Names are loaded when first used, so that ``import fastmlp`` costs next to nothi
 """
 
 import importlib
+import os
 from typing import Any
 
 __version__ = "0.1.0"
+
+if not os.path.isdir(os.path.join(__path__[0], "kernels")):  # the sources as they are have it beside this folder
+    __path__.append(os.path.dirname(__path__[0]))
 
 _HOMES = {
     "MLP": "mlp",

@@ -33,7 +33,8 @@ class Views(list[Array]):
         places, values = range(*index.indices(len(self))), list(value)
         if len(values) != len(places):
             raise ValueError(f"{self.name} has a fixed length: {len(values)} arrays for {len(places)} places")
-        checked = [self._checked(i, v) for i, v in zip(places, values, strict=True)]
+        # copies: they may be these same views, in another order
+        checked = [np.array(self._checked(i, v)) for i, v in zip(places, values, strict=True)]
         for i, v in zip(places, checked, strict=True):
             self[i][...] = v
 

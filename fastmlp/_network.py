@@ -24,10 +24,10 @@ Array = NDArray[Any]
 class ForwardPass:
     """What a forward pass leaves for the backward pass."""
 
-    __slots__ = ("output", "tables", "ws", "x")
+    __slots__ = ("given", "output", "tables", "ws", "x")
 
-    def __init__(self, x: Array, ws: Array, tables: Tables):
-        self.x, self.ws, self.tables = x, ws, tables
+    def __init__(self, given: Any, x: Array, ws: Array, tables: Tables):
+        self.given, self.x, self.ws, self.tables = given, x, ws, tables  # given: x before it was checked
         self.output = tables.block(ws, -1, A)
 
 

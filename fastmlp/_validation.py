@@ -211,6 +211,13 @@ def scan(name: str, array: Array) -> None:
     _scan(name, array)
 
 
+def same(a: Array, b: Array) -> bool:
+    """Whether two arrays of one dtype hold the same bits."""
+    step = max(1, _SCAN_ROWS_BYTES // max(1, a[:1].nbytes))
+    pieces = (slice(start, start + step) for start in range(0, len(a), step))
+    return a.shape == b.shape and all(a[rows].tobytes() == b[rows].tobytes() for rows in pieces)
+
+
 def like(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """An array of numbers of exactly this shape."""
     array = numeric(name, value)

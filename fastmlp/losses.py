@@ -65,7 +65,7 @@ class Huber(Loss):
     delta: float = 1.0
 
     def __post_init__(self) -> None:
-        _validation.real("delta", self.delta, above=0.0)
+        object.__setattr__(self, "delta", _validation.real("delta", self.delta, above=0.0))
 
     def of_outputs(self, k: int) -> list[float]:
         """The same for all.
@@ -109,7 +109,7 @@ class Quantile(Loss):
     def __post_init__(self) -> None:
         given: Any = self.quantile
         if not isinstance(given, Iterable) or isinstance(given, str):
-            _validation.real("quantile", given, above=0.0, below=1.0)
+            object.__setattr__(self, "quantile", _validation.real("quantile", given, above=0.0, below=1.0))
             return
         several = tuple(_validation.real(f"quantile[{i}]", q, above=0.0, below=1.0) for i, q in enumerate(given))
         if not several:

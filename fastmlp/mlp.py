@@ -141,6 +141,8 @@ class MLP(Network):
             validation.like("the result of weight_init", new, w.shape, self._dtype)
             for new, w in zip(drawn, self._weights, strict=True)
         ]
+        for new in drawn:
+            validation.scan("the result of weight_init", new)
         self._parameters[:] = 0
         self._weights[:] = drawn
         self._reset_optimizer()
@@ -209,12 +211,15 @@ class MLP(Network):
         >>> MLP([2, 3, 1]).forward([[0, 1], [1, 1]]).shape
         (2, 1)
         """
+        self._forward = self._pass(X)
+        return self._forward.output
+
+    def _pass(self, X: ArrayLike) -> ForwardPass:
         x = self._features(X)
         tables = self._layout.tables(len(x), keep_z=True)
         ws = self._ready(np.empty(tables.size, self._dtype), tables)
         self._infer(x, tables, ws, self._no_output)
-        self._forward = ForwardPass(x, ws, tables)
-        return self._forward.output
+        return ForwardPass(X, x, ws, tables)
 
     @property
     def activations(self) -> list[Array]:
@@ -237,7 +242,7 @@ class MLP(Network):
         output_gradient: ArrayLike | None = None,
         return_input_gradient: bool = False,
     ) -> Any:
-        """The gradient of the objective at the last `forward`.
+        """The gradient of the objective at the last `forward`; at X, if that was given another one.
 
         Parameters
         ----------
@@ -274,10 +279,10 @@ class MLP(Network):
         f = self._forward
         if f is None:
             raise RuntimeError("backward needs the values of a forward pass: call forward(X) first")
+        if X is not f.given and not validation.same(self._features(X), f.x):
+            f = self._pass(X)
         n, k = len(f.x), self._layout.sizes[-1]
-        shape = X.shape if isinstance(X, np.ndarray) else validation.numeric("X", X).shape
-        if shape != f.x.shape:
-            raise ValueError(f"X must be what forward was given, of shape {f.x.shape}; got shape {shape}")
+        validation.flag("return_input_gradient", return_input_gradient)
         if (y is None) == (output_gradient is None):
             raise ValueError("backward wants either y or output_gradient")
         kept = a = f.output
@@ -503,8 +508,10 @@ class MLP(Network):
         tuple
             Pass it on whole, between x and out: ``infer(x, *arguments, out)``. x, (n * layer_sizes[0],), and out,
             (n * layer_sizes[-1],), are 1-D, C-ordered and of the network's dtype; `infer` returns False if a number of
-            x is not finite, else True. The tuple's types are the same for every network of one dtype, so that compiled
-            code serves them all. It holds `parameters` itself, so that training shows at once, and a workspace of its
+            x is not finite, else True, and raises if x or out is of another dtype, order or size. The tuple's types are
+            the same for every network of one dtype, so that compiled code serves them all; code of yours with
+            ``cache=True`` keeps the kernels it was compiled with: empty its cache after an upgrade. The tuple holds
+            `parameters` itself, so that training shows at once, and a workspace of its
             own: get one for each thread.
 
         Raises

@@ -3,6 +3,7 @@
 The learning rate is the network's (``MLP.learning_rate``), so that it has one place and can change during training.
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -29,13 +30,12 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "epsilon":
-                _validation.real("epsilon", value, above=0.0)
-            elif field.name == "weight_decay":
-                _validation.real("weight_decay", value, least=0.0)
+            name, value = field.name, getattr(self, field.name)
+            if name == "epsilon":
+                number = _validation.real(name, value, above=0.0)
             else:
-                _validation.real(field.name, value, least=0.0, below=1.0)
+                number = _validation.real(name, value, least=0.0, below=math.inf if name == "weight_decay" else 1.0)
+            object.__setattr__(self, name, number)
 
     def settings(self, learning_rate: float, alpha: float) -> list[float]:
         """The numbers that `kernels.optimizers.prepare` and `kernels.training.train` take.

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import zlib
 from dataclasses import asdict, fields
 from itertools import pairwise
@@ -29,14 +30,19 @@ def save(mlp: "MLP", path: Any) -> None:
     """Writes beside `path` and renames, so that a reader never sees half a file and a failure leaves the old one."""
     from safetensors.numpy import save as serialize
 
+    from .initializers import INITIALIZERS
+
     validation.scan("parameters", mlp._parameters)  # what `load` would refuse is not written
     learning_rate, *_, alpha = mlp._settings()
+    weight_init = None if callable(mlp.weight_init) else mlp.weight_init
+    if weight_init is not None:
+        validation.choice("weight_init", weight_init, INITIALIZERS)
     configuration = {
         "layer_sizes": list(mlp._layout.sizes),
         "activation": mlp.activation,
         "output_activation": mlp.output_activation,
         "learning_rate": learning_rate,
-        "weight_init": mlp.weight_init if isinstance(mlp.weight_init, str) else None,
+        "weight_init": weight_init,
         "loss": mlp.loss if isinstance(mlp.loss, str) else _described(mlp.loss),
         "optimizer": _described(mlp.optimizer),
         "dtype": mlp.dtype.name,
@@ -48,13 +54,15 @@ def save(mlp: "MLP", path: Any) -> None:
     tensors = {"parameters": mlp._parameters, "slots": mlp._slots, "shuffling": mlp._shuffling()}
     metadata = {"format": _FORMAT, "configuration": text, "checksum": _checksum(text, tensors)}
     content = serialize(tensors, metadata)
-    path = Path(os.fsdecode(path))
+    path = Path(os.path.realpath(os.fsdecode(path)))  # the file that a link leads to
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(beside, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if path.is_file():
+            shutil.copymode(path, beside)
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)

@@ -79,7 +79,18 @@ class _Entries:
             path.unlink(missing_ok=True)
 
 
+class _Places(caching.CompileResultCacheImpl):
+    """Where entries go: NUMBA_CACHE_DIR, or the user's cache folder; beside the sources only if neither can be written.
+
+    pip would leave that folder behind, and Python would take it for the package itself: one without content.
+    """
+
+    _locator_classes = sorted(caching.CompileResultCacheImpl._locator_classes, key=lambda place: "InTree" in str(place))
+
+
 class _Cache(caching.FunctionCache):
+    _impl_class = _Places
+
     def __init__(self, function):
         super().__init__(function)
         # Numba's own name has the line in it: every edit above a function would leave a file behind.

@@ -14,7 +14,7 @@ from .dense import dense, dense_bias_gradient, dense_input_gradient, dense_weigh
 from .dropout import ALL, drop, mix
 from .losses import losses_and_delta
 from .pointwise import pointwise
-from .simd import absolute, advance, span
+from .simd import absolute, advance, same_dtype, span
 from .softmax import softmax, softmax_backward
 
 # Columns of `layers`. Z may equal A where the activation's backward does not need z (see activations.py). INPUT is the
@@ -190,19 +190,28 @@ def infer(x, params, layers, blocks, ws, block_rows, out):
 
     Parameters
     ----------
-    x : (n * features,) or (n, features)
+    x : (n * features,) or (n, features), in C order and of the dtype of `params`
     params, layers, blocks, ws
         The network, see the top of this file; `ws` has room for `block_rows` rows.
-    out : (n * outputs,) or (n, outputs) or empty
+    out : (n * outputs,) or (n, outputs) or empty, in C order and of the dtype of `params`
         Written if not empty.
 
     Returns
     -------
     bool
         False, with some of `out` left unwritten, if a number of x is not finite.
+
+    Raises
+    ------
+    ValueError
+        x is not made of whole rows, or `out` is of another size.
     """
+    same_dtype(x, params)
+    same_dtype(out, params)
     top = layers.shape[0] - 1
     n, k = x.size // layers[0, FAN_IN], layers[top, FAN_OUT]
+    if n * layers[0, FAN_IN] != x.size or (out.size != 0 and out.size != n * k):
+        raise ValueError("infer: x must hold whole rows, and out as many rows of outputs, or nothing")
     for first in range(0, n, block_rows):
         rows = min(block_rows, n - first)
         if not forward_block(first, rows, x, params, layers, blocks, ws):

@@ -18,6 +18,7 @@ from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
@@ -343,6 +344,9 @@ def _plain_advance(span, n):
 
 @intrinsic
 def _lowered_span(typing_context, array, offset, size):
+    if array.layout != "C":
+        raise TypingError("an array for a kernel must be in C order: np.ascontiguousarray makes such a one")
+
     def generate(context, builder, signature, arguments):
         array, offset, size = arguments
         fields = context.make_array(signature.args[0])(context, builder, array)
@@ -380,6 +384,22 @@ def _plain_lanes(span):
     return REGISTER_BYTES // span.itemsize
 
 
+def _plain_same_dtype(array, other):
+    """TypingError, when that is compiled, if the two arrays hold numbers of different types."""
+
+
+@intrinsic
+def _lowered_same_dtype(typing_context, array, other):
+    if array.dtype != other.dtype:
+        raise TypingError(f"arrays for a kernel must be of one dtype, the network's: {other.dtype}, not {array.dtype}")
+
+    def generate(context, builder, signature, arguments):
+        return context.get_dummy_value()
+
+    return types.void(array, other), generate
+
+
 span = _plain_span if config.DISABLE_JIT else _lowered_span
 advance = _plain_advance if config.DISABLE_JIT else _lowered_advance
 lanes = _plain_lanes if config.DISABLE_JIT else _lowered_lanes
+same_dtype = _plain_same_dtype if config.DISABLE_JIT else _lowered_same_dtype

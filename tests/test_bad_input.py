@@ -508,10 +508,13 @@ def test_bad_fits(keywords, error, message):
 y_good = Y["regression"]
 BAD_BACKWARDS = {
     "fewer rows": (
-        (X[:2], y_good), {}, ValueError, r"X must be what forward was given, of shape \(6, 3\); got .*\(2, 3\)"
+        (X[:2], y_good), {}, ValueError, r"y must have an entry for each of the 2 rows of X, got shape \(6, 2\)"
     ),
     "X ragged": (([[1, 2, 3], [1]], y_good), {}, ValueError, r"X must be "),
-    "other columns": ((X[:, :2], y_good), {}, ValueError, r"X must be what forward was given.*got shape \(6, 2\)"),
+    "other columns": ((X[:, :2], y_good), {}, ValueError, r"X must have 3 features \(columns\), got shape \(6, 2\)"),
+    "X complex": ((X * 1j, y_good), {}, TypeError, r"X must hold real numbers, got dtype complex128"),
+    "X NaN": ((X * np.nan, y_good), {}, ValueError, r"X must be finite.*got nan at X\[0, 0\]"),
+    "a flag": ((X, y_good), {"return_input_gradient": "no"}, TypeError, "return_input_gradient must be True or False"),
     "neither": ((X,), {}, ValueError, r"either y or output_gradient"),
     "both": ((X, y_good), {"output_gradient": y_good}, ValueError, r"either y or output_gradient"),
     "output shape": ((X, y_good, y_good[:2]), {}, ValueError, r"output must have shape \(6, 2\), got \(2, 2\)"),

@@ -579,3 +579,17 @@ def test_weights_stay_views_through_everything():
         assert_views(mlp)
         now = [*mlp.weights, *mlp.biases]
         assert all(np.shares_memory(a, b) for a, b in zip(held, now, strict=True))
+
+
+def test_a_networks_own_weights_may_be_assigned_in_another_order():
+    mlp = MLP([3, 3, 3], random_state=0)
+    first, second = (w.copy() for w in mlp.weights)
+    mlp.weights = mlp.weights[::-1]
+    np.testing.assert_array_equal(mlp.weights[0], second)
+    np.testing.assert_array_equal(mlp.weights[1], first)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_initial_weights_must_be_finite(bad):
+    with pytest.raises(ValueError, match=r"the result of weight_init must be finite"):
+        MLP([3, 2], weight_init=lambda fan_in, fan_out, rng: np.full((fan_in, fan_out), bad))

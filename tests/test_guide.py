@@ -281,3 +281,19 @@ def test_predict_classes_of_other_outputs(batch, output_activation):
     assert np.issubdtype(classes.dtype, np.integer)
     np.testing.assert_array_equal(classes, np.argmax(mlp.forward(X), axis=1))
     assert len(set(classes)) > 1
+
+
+def test_backward_is_at_x_wherever_forward_has_been():
+    """In the guide predict is forward, so that backward follows either; here it looks at X."""
+    rng = np.random.default_rng(0)
+    A, B, y = rng.normal(size=(5, 3)), rng.normal(size=(4, 3)), rng.integers(0, 2, (4, 2))
+    mlp, other = (MLP(SIZES, dtype=np.float64, random_state=0) for _ in range(2))
+    expected = other.backward(B, y, other.forward(B))
+    mlp.forward(A)
+    last = mlp.activations
+    for X in (B, B.copy(), B.tolist()):
+        for mine, wanted in zip(mlp.backward(X, y, mlp.predict(B)), expected, strict=True):
+            for one, two in zip(mine, wanted, strict=True):
+                np.testing.assert_array_equal(one, two)
+    for kept, before in zip(mlp.activations, last, strict=True):
+        np.testing.assert_array_equal(kept, before)

@@ -3,13 +3,15 @@
 from dataclasses import fields
 from itertools import cycle, product
 
+import numba
 import numpy as np
 import pytest
+from numba.core.errors import TypingError
 from tolerances import assert_all_close, assert_close, chain_length, tolerance
 
 from fastmlp import MLP, reference
 from fastmlp.initializers import INITIALIZERS
-from fastmlp.kernels import JIT, gemm, simd
+from fastmlp.kernels import JIT, backprop, gemm, simd
 from fastmlp.optimizers import OPTIMIZERS
 
 pytestmark = pytest.mark.no_cover  # tracing doubles their time, and other tests cover the lines
@@ -350,3 +352,37 @@ def test_activation_function_and_derivative(name, dtype):
     assert_close(mlp.activation_function(x, name), reference.activate(name, exact), 8, "f")
     if name != "softmax":
         assert_close(mlp.activation_derivative(x, name), reference.ACTIVATIONS[name][1](exact), 8, "f'")
+
+
+@numba.njit
+def _call_infer(network, x, out):
+    return backprop.infer(x, *network, out)
+
+
+X_FOR_INFER = np.ones(6, np.float32)
+BAD_FOR_INFER = {
+    "out of another dtype": (
+        X_FOR_INFER,
+        np.empty(4),
+        TypingError,
+        "of one dtype, the network's: float32, not float64",
+    ),
+    "x of another dtype": (np.ones(6), np.empty(4, np.float32), TypingError, "must be of one dtype"),
+    "x in another order": (np.asfortranarray(np.ones((2, 3), np.float32)), X_FOR_INFER[:4], TypingError, "in C order"),
+    "x in strides": (np.ones(12, np.float32)[::2], X_FOR_INFER[:4], TypingError, "in C order"),
+    "out too large": (X_FOR_INFER, np.empty(5, np.float32), ValueError, "x must hold whole rows, and out as many"),
+    "out too small": (X_FOR_INFER, np.empty(3, np.float32), ValueError, "x must hold whole rows, and out as many"),
+    "part of a row": (X_FOR_INFER[:5], np.empty(2, np.float32), ValueError, "x must hold whole rows"),
+}
+
+
+@pytest.mark.skipif(not JIT, reason="types are looked at while compiling")
+@pytest.mark.once
+@pytest.mark.parametrize("name", BAD_FOR_INFER)
+def test_infer_refuses_what_would_reach_outside(name):
+    """A user's compiled code calls it without the checks of `predict`."""
+    x, out, error, message = BAD_FOR_INFER[name]
+    network = MLP([3, 4, 2], random_state=0).compiled_arguments()
+    assert _call_infer(network, X_FOR_INFER, np.empty(4, np.float32))
+    with pytest.raises(error, match=message):
+        _call_infer(network, x, out)

@@ -592,3 +592,39 @@ def test_every_single_flipped_bit_of_the_numbers_is_noticed(whole, bit):
         spoiled = bytearray(content)
         spoiled[position] ^= 1 << bit
         refused(path, bytes(spoiled), "checksum")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": Adam(beta1=np.float32(0.75))},
+        {"optimizer": Momentum(np.float16(0.5), weight_decay=np.float64(0.25))},
+        {"loss": Huber(np.float32(0.25)), "output_activation": "linear"},
+        {"loss": Quantile(np.float32(0.25)), "output_activation": "linear"},
+    ],
+    ids=str,
+)
+def test_hyperparameters_may_be_numpys_numbers(tmp_path, options):
+    mlp = MLP([3, 4, 1], **options)
+    mlp.save(tmp_path / "net")
+    loaded = fastmlp.load(tmp_path / "net")
+    assert (loaded.optimizer, loaded.loss) == (mlp.optimizer, mlp.loss)
+
+
+def test_what_load_would_refuse_is_not_saved(tmp_path):
+    mlp = MLP([3, 1])
+    mlp.weight_init = "glorot"
+    with pytest.raises(ValueError, match="weight_init='glorot' is not known"):
+        mlp.save(tmp_path / "net")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions and links are POSIX's")
+def test_a_file_keeps_its_permissions_and_a_link_its_place(tmp_path):
+    MLP([3, 1]).save(tmp_path / "net")
+    (tmp_path / "net").chmod(0o600)
+    (tmp_path / "link").symlink_to("net")
+    MLP([2, 1]).save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "net").stat().st_mode & 0o777 == 0o600
+    assert fastmlp.load(tmp_path / "net").layer_sizes == [2, 1]

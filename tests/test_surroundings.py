@@ -4,9 +4,12 @@ Children run as processes of their own with a time limit, so that a hang fails t
 """
 
 import os
+import shutil
 import signal
+import site
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -177,3 +180,35 @@ def test_any_surroundings(child, alone, surroundings):
     assert len(results) == len(calls)
     for call, result in zip(calls, results, strict=True):
         assert result == alone, call
+
+
+# --- where Python finds the package, and where the package leaves things ---------------------------------------------
+
+ROOT = Path(__file__).resolve().parent.parent
+FOUND = """
+import os, sys
+import fastmlp
+from fastmlp.kernels import JIT, training
+print(os.path.dirname(fastmlp.__file__))
+print(training.train._cache._cache_path if JIT else "")
+"""
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_the_package_is_found_and_leaves_nothing_in_its_folder(tmp_path, installed):
+    """As a checkout, with Python started in it; and as installed, where uninstalling leaves what others wrote."""
+    place = tmp_path / "place"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "fastmlp", place / "fastmlp", ignore=ignored)
+    shutil.copytree(ROOT / "kernels", place / ("fastmlp/kernels" if installed else "kernels"), ignore=ignored)
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    environment |= {"PYTHONPATH": os.pathsep.join(site.getsitepackages()), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment |= {"HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-S", "-c", FOUND]  # -S: the editable installation is out of sight
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    where, cache = done.stdout.splitlines()
+    assert Path(where).resolve() == (place / "fastmlp").resolve()
+    assert not Path(cache).is_relative_to(place)
+    assert cache == "" or Path(cache).is_relative_to(tmp_path)
+    assert not list(place.rglob("__pycache__"))
