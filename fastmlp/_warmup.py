@@ -11,7 +11,7 @@ from .mlp import MLP
 def warmup(dtype: Any = np.float32) -> None:
     """Compiles every kernel for one precision and puts the machine code into the disk cache.
 
-    Kernels are compiled when first used, which takes some seconds, and kept on disk: in ``__pycache__`` beside them, or
+    Kernels are compiled when first used, which takes some seconds, and kept on disk: in the user's cache folder, or
     where ``NUMBA_CACHE_DIR`` says. Run this when a container image is built, with the CPU and the settings that the
     container will run with; later processes then load what is there. Where all is in the cache, it costs a fraction of
     a second.
