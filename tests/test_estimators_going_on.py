@@ -109,16 +109,26 @@ def keyboard():
 
 
 class Watch:
-    """Presses Ctrl-C some moments after the third epoch."""
+    """Presses Ctrl-C some moments after the third epoch, and again should nothing come of it.
+
+    Python ignores what is raised while it forgets a weak reference, of which scikit-learn's callbacks have some.
+    """
 
     def __init__(self, delay):
-        self.timer = threading.Timer(delay, signal.raise_signal, [signal.SIGINT])
+        self.delay, self.over = delay, threading.Event()
+
+    def press(self):
+        wait = self.delay
+        while not self.over.wait(wait):
+            signal.raise_signal(signal.SIGINT)
+            wait = 5
 
     def __call__(self, model, epoch, logs):
         if epoch == 2:
-            self.timer.start()
+            threading.Thread(target=self.press, daemon=True).start()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see Watch
 @pytest.mark.skipif(not JIT, reason="coverage, which is measured there, waits for ever if it is interrupted itself")
 @pytest.mark.usefixtures("keyboard")
 @pytest.mark.parametrize("delay", [0.003, 0.02, 0.1])
@@ -127,9 +137,11 @@ def test_ctrl_c_keeps_the_best_whole_epoch(how, delay):
     """The epoch with the best score on the rows to validate on; without such rows the last. Then training goes on."""
     rows = {"X_val": VALIDATION[0], "y_val": VALIDATION[1]} if how == "validated" else {}
     options = SMALL | {"early_stopping": how == "stopping early", "max_iter": 10**6, "scoring": "loss"}
-    model = MLPClassifier(**options, n_threads=2).set_callbacks(Watch(delay))
+    watch = Watch(delay)
+    model = MLPClassifier(**options, n_threads=2).set_callbacks(watch)
     with pytest.warns(UserWarning, match=r"Training interrupted by user after \d+ epochs"):
         model.fit(X, Y, **rows)
+    watch.over.set()
     n = model.n_iter_
     assert n >= 3
     assert model.t_ == n * (54 if how == "stopping early" else N)
