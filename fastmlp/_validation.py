@@ -213,9 +213,11 @@ def scan(name: str, array: Array) -> None:
 
 def same(a: Array, b: Array) -> bool:
     """Whether two arrays of one dtype hold the same bits."""
-    step = max(1, _SCAN_ROWS_BYTES // max(1, a[:1].nbytes))
+    if a.shape != b.shape or a.nbytes <= _SCAN_ROWS_BYTES:
+        return a.shape == b.shape and a.tobytes() == b.tobytes()
+    step = max(1, _SCAN_ROWS_BYTES // a[:1].nbytes)
     pieces = (slice(start, start + step) for start in range(0, len(a), step))
-    return a.shape == b.shape and all(a[rows].tobytes() == b[rows].tobytes() for rows in pieces)
+    return all(a[rows].tobytes() == b[rows].tobytes() for rows in pieces)
 
 
 def like(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
