@@ -154,6 +154,16 @@ def bias_gradient(l, first, rows, layers, ws, db):
 
 
 @inlined
+def gradient(first, rows, at, layers, zero, ws, grads):
+    """dW and db of all layers over `rows` rows of the batch from row `first`, to ``grads[at:]``."""
+    for l in range(layers.shape[0]):
+        fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
+        dw, db = span(grads, at + layers[l, W], fan_in * fan_out), span(grads, at + layers[l, B], fan_out)
+        weight_gradient(l, 0, fan_in, 0, fan_out, first, rows, layers, zero, ws, dw)
+        bias_gradient(l, first, rows, layers, ws, db)
+
+
+@inlined
 def load_targets(rows, k, y, yo, width, ws, target):
     """Targets of `rows` rows at ws[target:]: `k` numbers each from y[yo:], or one-hot from a class index each.
 
@@ -296,13 +306,11 @@ def backward(
             activate_backward(code, n, delta, block(top, Z, 0, rows, layers, ws), a)
     zero = zeros(layers, blocks, ws)
     recursion(0, rows, params, layers, zero, ws, 0)
-    for l in range(top + 1):
-        fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-        dw, db = weights(l, layers, grads)
-        weight_gradient(l, 0, fan_in, 0, fan_out, 0, rows, layers, zero, ws, dw)
-        bias_gradient(l, 0, rows, layers, ws, db)
-        if alpha != 0:
-            add_scaled(0, 1, fan_in * fan_out, 0, (weights(l, layers, params)[0], dw), (ws.dtype.type(alpha),))
+    gradient(0, rows, 0, layers, zero, ws, grads)
+    if alpha != 0:
+        for l in range(top + 1):
+            spans = weights(l, layers, params)[0], weights(l, layers, grads)[0]
+            add_scaled(0, 1, layers[l, FAN_IN] * layers[l, FAN_OUT], 0, spans, (ws.dtype.type(alpha),))
     if dx.size > 0:
         fan_in, fan_out, w = layers[0, FAN_IN], layers[0, FAN_OUT], weights(0, layers, params)[0]
         below = block(0, DELTA, 0, rows, layers, ws)

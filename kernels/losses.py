@@ -1,4 +1,4 @@
-"""Losses. To add one: write its function and add a row to TABLE.
+"""Losses. To add one: write its function, a row in TABLE, and what is reported of it, in fastmlp/losses.py.
 
 A row's function takes, for one number, (z, a, y): the score, the output and the target, and, if the row names a
 `parameter`, that parameter's value for the output. It gives the loss and a gradient; `gradient_of` says with respect to

@@ -26,6 +26,7 @@ from .backprop import (
     block,
     delta_from_outputs,
     forward_scores,
+    gradient,
     output_activation,
     recursion,
     weights,
@@ -40,7 +41,7 @@ from .simd import span
 from .sparse import sparse_scores
 from .subnormals import flush_subnormals, restore
 from .team import NOT_FINITE, barrier, read, share, write
-from .updates import part_gradient, squared_norm, squared_weights, update_all, update_share
+from .updates import squared_norm, squared_weights, update_all, update_share
 
 # Positions in `choices`.
 BATCH, PARTS, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(8)
@@ -220,7 +221,7 @@ def train(
                 zero, key, 1.0 / weight,
             )  # fmt: skip
             if choices[PARTS]:
-                part_gradient(r, m, r // PART_ROWS * params.size, layers, zero, ws, grads)
+                gradient(r, m, r // PART_ROWS * params.size, layers, zero, ws, grads)
         penalty = 0.0
         if member == 0:
             if choices[SHARED_PENALTY] and alpha != 0:

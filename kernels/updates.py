@@ -78,16 +78,6 @@ def share_of_rows(l, layers, lanes, below, total, member, size):
 
 
 @inlined
-def part_gradient(first, rows, at, layers, zero, ws, grads):
-    """The gradient of `rows` rows of the batch from row `first`, to ``grads[at:]``."""
-    for l in range(layers.shape[0]):
-        fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-        dw, db = span(grads, at + layers[l, W], fan_in * fan_out), span(grads, at + layers[l, B], fan_out)
-        weight_gradient(l, 0, fan_in, 0, fan_out, first, rows, layers, zero, ws, dw)
-        bias_gradient(l, first, rows, layers, ws, db)
-
-
-@inlined
 def add_parts(m, n, pitch, at, parts, n_parameters, grads):
     """Adds to m x n numbers of the first part's gradient, from position `at` on, those of the other parts."""
     size, one = (m - 1) * pitch + n, grads.dtype.type(1)
