@@ -15,12 +15,15 @@ from ._layout import aligned_empty
 from .kernels import optimizers as optimizer_kernels
 from .kernels import team, training
 from .kernels.backprop import ROWS_TOGETHER
+from .kernels.gemm import MR
 
 if TYPE_CHECKING:
     from ._network import Network
     from .mlp import MLP
 
 Array = NDArray[Any]
+
+_PART_ROWS = 128  # at most so many rows have a gradient of their own: as few as serve a panel well
 
 
 @dataclass
@@ -154,6 +157,12 @@ def mean_loss(mlp: "MLP", x: Array, y: Array) -> float:
     return mlp._total_loss(x, y, tables, workspace) / len(x)
 
 
+def _rows_of_a_part(rows: int) -> int:
+    """Rows with a gradient of their own, if a batch goes in parts: an even number of them, for two threads to share."""
+    parts = 1 if rows <= _PART_ROWS else 2 * math.ceil(rows / (2 * _PART_ROWS))
+    return math.ceil(rows / parts / MR) * MR
+
+
 class Trainer:
     """Calls the compiled steps, with a team of threads where the work is worth it.
 
@@ -173,16 +182,18 @@ class Trainer:
         self.workspace = mlp._ready(aligned_empty(self.tables.size, mlp.dtype), self.tables)
         n = mlp._layout.n_parameters
         guess = _threads.seconds(6.0 * n * rows, rows * sum(mlp.layer_sizes))
-        parts = math.ceil(rows / training.PART_ROWS)
+        part_rows = _rows_of_a_part(rows)
+        parts = math.ceil(rows / part_rows)
         in_parts = dense and parts > 1 and parts * n < self.tables.size and _threads.may_share(guess)
         self.gradient_vector = aligned_empty(parts * n if in_parts else n, mlp.dtype)
         self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, mlp.dtype)
         self.settings = np.append(mlp._settings(), options.clip_norm)
         self.order = data.rows.copy()
         self.choices = np.zeros(training.N_CHOICES, np.int64)
-        self.choices[[training.BATCH, training.SHUFFLE, training.TRACK, training.SHARED_PENALTY, training.PARTS]] = (
-            rows, options.shuffle, options.track_gradients or options.clip_norm > 0, options.shared_penalty, in_parts,
+        self.choices[[training.BATCH, training.SHUFFLE, training.TRACK, training.SHARED_PENALTY]] = (
+            rows, options.shuffle, options.track_gradients or options.clip_norm > 0, options.shared_penalty,
         )  # fmt: skip
+        self.choices[training.PART_ROWS] = part_rows if in_parts else 0
         self.choices[[training.LOSS, training.GRADIENT_OF]] = mlp._loss_codes
         self.choices[training.OPTIMIZER] = optimizer_kernels.CODES[mlp.optimizer.kernel]
         self.steps_per_epoch = math.ceil(len(self.order) / rows)

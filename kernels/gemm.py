@@ -43,8 +43,10 @@ _AHEAD = {_PACKING: 10, _PANEL: 4, _REST: 4}
 _SINGLE_ROW = 8, 4, 2, 1  # registers of columns at a time where C is a single row
 # Between strips of A, lest their rows share one place of the first cache; numbers.
 _STRIP_GAP = 16
-# Bytes: a panel of B, and what is packed of A, which is to stay in the second cache: 64 rows, or more where k < KC.
-_B_PANEL, _A_PANEL = KC_BYTES // 4 * NV * simd.REGISTER_BYTES, 64 * (KC_BYTES + 8 * _STRIP_GAP)
+# Bytes: a panel of B, and what is packed of A, which is to stay in the second cache: so many rows,
+# as many as a block of dW has (updates.py), or more where k < KC. CPUs with AVX-512 have 1 MiB of it or more.
+BLOCK_ROWS = 128 if simd.REGISTER_BYTES == 64 else 64
+_B_PANEL, _A_PANEL = KC_BYTES // 4 * NV * simd.REGISTER_BYTES, BLOCK_ROWS * (KC_BYTES + 8 * _STRIP_GAP)
 
 
 def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc, panel):

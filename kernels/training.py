@@ -7,7 +7,7 @@ are hot. Each number is computed by one member in one order whatever the size of
 bit.
 
 What a member reads in the second half, others have written, and it comes from far away. Where the parameters are few
-and the rows many, a step is therefore in parts: each PART_ROWS of the batch get a gradient of their own in the first
+and the rows many, a step is therefore in parts: so many rows of the batch each get a gradient of their own in the first
 half, and the second adds these up, always in the same order.
 """
 
@@ -44,10 +44,8 @@ from .team import NOT_FINITE, barrier, read, share, write
 from .updates import squared_norm, squared_weights, update_all, update_share
 
 # Positions in `choices`.
-BATCH, PARTS, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(8)
+BATCH, PART_ROWS, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(8)
 N_CHOICES = 8
-# Rows with a gradient of their own: as few as serve a panel well.
-PART_ROWS = 128
 _STAND_STILL = CODES["none"]
 
 
@@ -157,15 +155,15 @@ def train(
         Overwritten by a permutation of `rows` at each epoch's start if ``choices[SHUFFLE]``, else the rows in order.
     params : (parameters,)
         Updated.
-    grads : (parameters,), or, with ``choices[PARTS]``, as many for each PART_ROWS of a batch
+    grads : (parameters,), or, with ``choices[PART_ROWS]``, as many for each part of a batch
         Scratch.
     slots : (slots * parameters,)
         The optimiser's state, updated.
     layers, blocks, ws
         The network, see backprop.py; `ws` has room for a batch.
     choices : (N_CHOICES,) int64
-        With ``choices[PARTS]`` steps are in parts, see the top of this file; x is not sparse then. With
-        ``choices[SHARED_PENALTY]`` alpha is divided by the batch's weight (its number of rows).
+        With ``choices[PART_ROWS]`` not 0 steps are in parts of so many rows, see the top of this file; x is not sparse
+        then. With ``choices[SHARED_PENALTY]`` alpha is divided by the batch's weight (its number of rows).
     settings : (8,) float64
         See `optimizers.prepare`; the last two are alpha, and the norm that a step's gradient is clipped to, or 0. To be
         clipped, gradients must be tracked.
@@ -195,7 +193,8 @@ def train(
     """
     n_layers, n, batch, alpha, limit = layers.shape[0], order.size, choices[BATCH], settings[6], settings[7]
     optimizer = choices[OPTIMIZER] if limit == 0 else _STAND_STILL
-    grain, together = (PART_ROWS, PART_ROWS) if choices[PARTS] else (MR, ROWS_TOGETHER)
+    part_rows = choices[PART_ROWS]
+    grain, together = (part_rows, part_rows) if part_rows > 0 else (MR, ROWS_TOGETHER)
     width = y.size // (starts.size - 1 if starts.size > 0 else x.size // layers[0, FAN_IN])
     steps_per_epoch = (n + batch - 1) // batch
     state = flush_subnormals()
@@ -212,7 +211,7 @@ def train(
         weight = total_weight(order, start, n_rows, row_weights)
         decay = ws.dtype.type(alpha / weight if choices[SHARED_PENALTY] else alpha)
         key = step_key(rng, updates[0])
-        parts = (n_rows + PART_ROWS - 1) // PART_ROWS if choices[PARTS] else 0
+        parts = (n_rows + part_rows - 1) // part_rows if part_rows > 0 else 0
         first, last = share(n_rows, grain, member, size)
         for r in range(first, last, together):
             m = min(together, last - r)
@@ -220,8 +219,8 @@ def train(
                 r, m, start, x, indices, starts, y, width, row_weights, order, params, layers, blocks, ws, choices,
                 zero, key, 1.0 / weight,
             )  # fmt: skip
-            if choices[PARTS]:
-                gradient(r, m, r // PART_ROWS * params.size, layers, zero, ws, grads)
+            if part_rows > 0:
+                gradient(r, m, r // part_rows * params.size, layers, zero, ws, grads)
         penalty = 0.0
         if member == 0:
             if choices[SHARED_PENALTY] and alpha != 0:
@@ -261,7 +260,7 @@ def train(
             if member == 0:
                 for l in range(n_layers):
                     norms[epoch, l] += math.sqrt(squared_weights(l, layers, grads))
-            if choices[PARTS] and not barrier(shared, size):  # the next step begins with gradients of parts
+            if part_rows > 0 and not barrier(shared, size):  # the next step begins with gradients of parts
                 break
         index += 1
         if index == steps_per_epoch:

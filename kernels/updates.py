@@ -5,16 +5,16 @@ from numpy import int64
 from . import simd
 from ._jit import inlined, part
 from .backprop import DELTA, FAN_IN, FAN_OUT, B, W, add_scaled, bias_gradient, block, weight_gradient, weights
-from .gemm import MR
+from .gemm import BLOCK_ROWS, MR
 from .optimizers import N_CONSTANTS, update
 from .simd import span
 from .sparse import sparse_weight_gradient
 from .sums import sum_of_squares
 from .team import share
 
-# A block of dW that is computed, then updated: enough rows to serve a panel of delta, and small enough that the block,
-# its parameters and their slots stay in the second cache.
-_BLOCK_ROWS, _BLOCK_COLS = 64, 768
+# A block of dW that is computed, then updated, has BLOCK_ROWS, enough to serve a panel of delta, and so many columns:
+# small enough that it stays in the second cache.
+_BLOCK_COLS = 768
 _ZERO, _ONE = int64(0), int64(1)  # a literal is a type of its own, for which update_block would be compiled again
 
 
@@ -102,8 +102,8 @@ def update_weights(
         dw = weights(0, layers, grads)[0]
         sparse_weight_gradient(first, last, rows, fan_out, numbers, x, indices, starts, delta, dw)
     for j in range(0, fan_out, _BLOCK_COLS):
-        for i in range(first, last, _BLOCK_ROWS):
-            m, n = min(_BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
+        for i in range(first, last, BLOCK_ROWS):
+            m, n = min(BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
             at, size_of_block = layers[l, W] + i * fan_out + j, (m - 1) * fan_out + n
             # a gradient that nobody looks at is computed in one place, which stays in the cache
             there = at if track or known or parts > 0 else layers[l, W] + first * fan_out + j

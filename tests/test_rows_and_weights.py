@@ -157,5 +157,5 @@ def test_gradients_are_clipped_to_a_norm(monkeypatch, dtype, optimizer, n_thread
 
 def test_the_choices_have_places_of_their_own():
     places = [training.BATCH, training.LOSS, training.GRADIENT_OF, training.OPTIMIZER, training.SHUFFLE]
-    places += [training.TRACK, training.SHARED_PENALTY, training.PARTS]
+    places += [training.TRACK, training.SHARED_PENALTY, training.PART_ROWS]
     assert sorted(places) == list(range(training.N_CHOICES))

@@ -7,7 +7,8 @@ import numba
 import numpy as np
 import pytest
 
-from fastmlp.kernels import JIT, team
+from fastmlp import fitting
+from fastmlp.kernels import JIT, gemm, team
 
 NEEDS_JIT = pytest.mark.skipif(not JIT, reason="plain Python has teams of one only: members would share the GIL")
 PATIENCE = 60  # seconds after which a thread counts as stuck; a test that passes needs none of it
@@ -120,6 +121,15 @@ def test_add_returns_what_was_there_before():
     shared = np.arange(team.SHARED_SIZE)
     assert add(shared, 5, 7) == 5
     assert shared[5] == 12
+
+
+def test_parts_of_a_batch_divide_evenly_among_two_threads():
+    for rows in range(1, 3000):
+        part = fitting._rows_of_a_part(rows)
+        assert part % gemm.MR == 0
+        assert part - gemm.MR < min(rows, 128)
+        longest = max(last - first for first, last in (share(rows, part, member, 2) for member in range(2)))
+        assert part >= rows or longest <= 1.13 * rows / 2  # rows of parts are rounded up to whole tiles
 
 
 def test_the_shared_positions_are_a_cache_line_apart():

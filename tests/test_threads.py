@@ -66,7 +66,7 @@ SHAPES = {  # layer sizes, activation, output, rows, batch size: with shares of 
     "odd": ([13, 37, 9, 3], "gelu", "softmax", 53, 23),
     "wide": ([130, 70, 3], "relu", "linear", 90, 64),
     "deep": ([6, 8, 8, 8, 8, 8, 1], "silu", "sigmoid", 40, 33),
-    "in parts": ([20, 40, 3], "relu", "softmax", 1020, 700),  # of 128 rows; the last batch has fewer parts
+    "in parts": ([20, 40, 3], "relu", "softmax", 1020, 700),  # of 120 rows; the last batch has fewer parts
 }
 
 
