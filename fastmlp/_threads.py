@@ -17,9 +17,9 @@ from typing import Any
 from . import _validation as validation
 from .kernels import JIT
 
-# A compiled call cannot be interrupted: it gets about this much work. A short one tries another number of threads; the
-# first one is shorter still, for the next trial to be near.
-_SECONDS_PER_CALL, _SECONDS_PER_TRIAL, _SECONDS_AT_FIRST = 0.1, 0.01, 0.004
+# A compiled call cannot be interrupted: it gets about this much work. The first one is short, and now and then a short
+# one tries another number of threads.
+_SECONDS_PER_CALL, _SECONDS_PER_TRIAL = 0.1, 0.004
 _TIME_BETWEEN_TRIALS = 40  # times what a trial takes
 # A cautious guess at the speed: of the products, of what is done to each number of a layer, of the rest of a step.
 _FLOPS_PER_SECOND, _SECONDS_PER_NUMBER, _SECONDS_PER_STEP = 2e10, 5e-9, 1e-6
@@ -125,14 +125,11 @@ class Pace:
     def next_call(self) -> tuple[int, int]:
         """Threads and steps."""
         size, left = self.size, self.next_trial - time.perf_counter()
-        duration = min(_SECONDS_PER_CALL, left)
         self.trying = left <= 0  # also at the start: a first look at the speed
-        if self.trying and not self.seconds:
-            duration = _SECONDS_AT_FIRST
-        elif self.trying:
+        duration = _SECONDS_PER_TRIAL if self.trying else min(_SECONDS_PER_CALL, left)
+        if self.trying and self.seconds:
             self.up = size == 1 or (size < self.largest and not self.up)
             size = min(2 * size, self.largest) if self.up else size // 2
-            duration = _SECONDS_PER_TRIAL
         size = share(size)
         slowest = max(self.seconds.values(), default=self.guess)
         return size, max(1, int(duration / self.seconds.get(size, slowest)))
