@@ -20,6 +20,8 @@ from .optimizers import Optimizer
 
 Array = NDArray[Any]
 
+_PIECES = 8  # that a prediction is cut into for each of its threads
+
 
 class ForwardPass:
     """What a forward pass leaves for the backward pass."""
@@ -171,16 +173,17 @@ class Network:
         """The same for many rows, by as many threads as they are worth; the same bits for any number."""
         n, size = len(x), tables.size
         guess = _threads.seconds(2.0 * n * self._layout.n_parameters, n * sum(self.layer_sizes))
-        blocks = -(-n // tables.rows)
+        team = _threads.share(_threads.team_size(n_threads, guess))
+        pieces = _threads.pieces(n, tables.rows, _PIECES * team if team > 1 else 1)
         finite = []
 
         def part(member: int, members: int) -> None:
-            first, last = (blocks * i // members * tables.rows for i in (member, member + 1))
             layers, ws = tables.layers, np.empty(size, self._dtype)
-            rows = x[first:last], self._parameters, layers, tables.blocks, ws, tables.rows, out[first:last]
-            finite.append(backprop.infer(*rows))
+            for rows in pieces:
+                arguments = x[rows], self._parameters, layers, tables.blocks, ws, tables.rows, out[rows]
+                finite.append(backprop.infer(*arguments))
 
-        _threads.together(part, _threads.share(_threads.team_size(n_threads, guess)), lambda: None)
+        _threads.together(part, team, lambda: list(pieces))
         if not all(finite):
             validation.scan("X", x)
 
@@ -228,18 +231,18 @@ class Network:
         """The loss of each row of a ready x, in float64; `out` is given the outputs, (rows, outputs)."""
         n, width = len(x), y.size // len(x)
         tables, losses = self._layout.tables(min(n, ROWS_TOGETHER)), np.empty(n)
-        starts, row_loss = range(0, n, tables.rows), tables.blocks[ROW_LOSS]
+        row_loss = tables.blocks[ROW_LOSS]
+        pieces = _threads.pieces(n, tables.rows, n)
 
         def part(member: int, members: int) -> None:
             ws = self._ready(np.empty(tables.size, self._dtype), tables)
-            for first in starts[len(starts) * member // members : len(starts) * (member + 1) // members]:
-                rows = slice(first, min(first + tables.rows, n))
+            for rows in pieces:
                 self._total_loss(x[rows], y[rows.start * width : rows.stop * width], tables, ws)
-                size = rows.stop - first
+                size = rows.stop - rows.start
                 losses[rows], out[rows] = ws[row_loss : row_loss + size], tables.block(ws, -1, A)[:size]
 
         guess = _threads.seconds(2.0 * n * self._layout.n_parameters, n * sum(self.layer_sizes))
-        self._together(part, _threads.share(_threads.team_size(self.n_threads, guess)), lambda: None)
+        self._together(part, _threads.share(_threads.team_size(self.n_threads, guess)), lambda: list(pieces))
         return losses
 
     def _gradient(

@@ -9,7 +9,7 @@ import math
 import os
 import time
 from _thread import allocate_lock, start_new_thread
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -106,6 +106,15 @@ def share(size: int) -> int:
     So a grid search in threads, or a server, does not start more threads than there are cores.
     """
     return min(size, max(1, _cores() // (len(_at_work) + 1))) if size > 1 and _at_work else size
+
+
+def pieces(n: int, block: int, most: int) -> Iterator[slice]:
+    """``range(n)`` in at most so many pieces of whole blocks, for members to take one after the other.
+
+    Who starts late, or loses its core for a while, takes fewer. (A list's iterator gives each of them to one thread.)
+    """
+    length = block * math.ceil(n / (block * most))
+    return iter([slice(first, min(first + length, n)) for first in range(0, n, length)])
 
 
 class Pace:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp import MLP, MLPRegressor, _threads
+from fastmlp import MLP, MLPRegressor, _network, _threads
 from fastmlp.fitting import History
-from fastmlp.kernels import JIT, training
+from fastmlp.kernels import JIT, backprop, training
+from fastmlp.kernels.backprop import ROWS_TOGETHER
 
 NEEDS_JIT = pytest.mark.skipif(not JIT, reason="plain Python trains on one thread")
 PATIENCE = 20  # seconds after which a thread counts as stuck; a test that passes needs a few
@@ -397,6 +398,52 @@ def test_a_member_that_fails_stops_the_others(monkeypatch, network, data, team_o
     monkeypatch.setattr(training, "train", train)
     assert (mlp.parameters.tobytes(), mlp._slots.tobytes(), mlp._updates.tobytes()) == before
     assert np.isfinite(mlp.fit(X, y, epochs=2).loss).all()
+
+
+@pytest.mark.parametrize("most", [1, 2, 7, 16])
+@pytest.mark.parametrize("n", [1, 255, 256, 257, 4096, 5001])
+def test_pieces_are_whole_blocks_and_make_up_the_range(n, most):
+    pieces = list(_threads.pieces(n, 256, most))
+    assert [i for piece in pieces for i in range(n)[piece]] == list(range(n))
+    assert len(pieces) <= most
+    assert all(piece.start % 256 == 0 for piece in pieces)
+
+
+@NEEDS_JIT
+def test_a_prediction_does_not_wait_for_a_thread_that_is_late(monkeypatch, network, data):
+    def start_late(function, arguments):
+        start(lambda *given: all_done.wait(PATIENCE) and function(*given), arguments)
+
+    def count(*arguments):
+        callers.append(threading.get_ident())
+        if len(callers) == 2 * _network._PIECES:
+            all_done.set()
+        return infer(*arguments)
+
+    mlp = network([9, 20, 3])
+    X, _ = data(mlp, 2 * _network._PIECES * ROWS_TOGETHER)
+    expected = mlp.predict(X)
+    callers, all_done, start, infer = [], threading.Event(), _threads.start_new_thread, backprop.infer
+    monkeypatch.setattr(_threads, "start_new_thread", start_late)
+    monkeypatch.setattr(backprop, "infer", count)
+    monkeypatch.setattr(_threads, "team_size", lambda *limits: 2)
+    assert patiently(lambda: mlp.predict(X)).tobytes() == expected.tobytes()
+    assert len(callers) == 2 * _network._PIECES
+    assert len(set(callers)) == 1
+
+
+@NEEDS_JIT
+def test_a_prediction_that_fails_takes_no_more_pieces(monkeypatch, network, data):
+    def fail(*arguments):
+        calls.append(arguments)
+        raise MemoryError("from a member")
+
+    mlp, calls = network([9, 20, 3]), []
+    monkeypatch.setattr(_threads, "team_size", lambda *limits: 2)
+    monkeypatch.setattr(backprop, "infer", fail)
+    with pytest.raises(MemoryError, match="from a member"):
+        patiently(lambda: mlp.predict(data(mlp, 2 * _network._PIECES * ROWS_TOGETHER)[0]))
+    assert len(calls) <= 2
 
 
 @NEEDS_JIT
