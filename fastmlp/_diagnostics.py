@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ._layout import A, Z
 from ._own_loss import OwnLoss
-from .fitting import Data
+from ._trainer import Data
 
 if TYPE_CHECKING:
     from ._estimator_network import EstimatorNetwork

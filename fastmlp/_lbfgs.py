@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from . import _diagnostics
 from . import _validation as validation
-from .fitting import Data, Options, Trainer
+from ._trainer import Data, Options, Trainer
 
 if TYPE_CHECKING:
     from ._callbacks import Watcher
@@ -39,7 +39,7 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
     for name, value in asked.items():
         if value:
             raise ValueError(f"{name} needs steps of a batch each, which solver='lbfgs' does not have")
-    options = Options(1, len(data.rows), False, False, (), track_gradients=True, shared_penalty=True)
+    options = Options(batch_size=len(data.rows), shuffle=False, track_gradients=True, shared_penalty=True)
     trainer = Trainer(network, data, options, epochs=1)
     weight = data.weight
 

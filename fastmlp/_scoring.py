@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import train_test_split
 
-from .fitting import Data
+from ._trainer import Data
 
 if TYPE_CHECKING:
     from ._estimator_network import EstimatorNetwork

@@ -15,7 +15,7 @@ from ._checkpoint import Checkpoint
 from ._lbfgs import NOT_FINITE
 from ._own_loss import OwnLoss
 from ._scoring import Judge, Rows, set_aside
-from .fitting import Data, DivergenceError, Options, Trainer
+from ._trainer import Data, DivergenceError, Options, Trainer
 from .schedules import SCHEDULES
 
 if TYPE_CHECKING:
@@ -120,10 +120,14 @@ class _Loop:
                 warnings.warn(
                     "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
                 )
-        clip = 0.0 if est.clip_norm is None else float(est.clip_norm)
-        track = bool(est.diagnostics)
-        dropout = validation.dropout(est.dropout, network.num_layers - 2)
-        options = Options(1, size, bool(est.shuffle), False, (), track, True, clip, dropout)
+        options = Options(
+            batch_size=size,
+            shuffle=bool(est.shuffle),
+            track_gradients=bool(est.diagnostics),
+            shared_penalty=True,
+            clip_norm=0.0 if est.clip_norm is None else float(est.clip_norm),
+            dropout=validation.dropout(est.dropout, network.num_layers - 2),
+        )
         self.norms: list[list[float]] = []
         self.seconds = 0.0  # of an epoch
         self.n, self.weight = n, data.weight

@@ -13,8 +13,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
+from ._trainer import Data
 from .estimators import BaseMLP, goes_in_batches
-from .fitting import Data
 
 Array = NDArray[Any]
 

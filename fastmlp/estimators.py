@@ -21,7 +21,7 @@ from ._callbacks import TakesCallbacks, Watcher
 from ._estimator_network import EstimatorNetwork
 from ._scoring import Rows, dense_parts
 from ._solvers import SOLVERS
-from .fitting import Data
+from ._trainer import Data
 from .kernels import activations
 from .losses import Loss
 from .schedules import SCHEDULES

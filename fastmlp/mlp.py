@@ -1,4 +1,4 @@
-"""The class MLP(Network): parameters, forward, backward, update, and the loop around the compiled epoch."""
+"""The class MLP(Network): a network that checks what it is given."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from . import fitting, persistence
 from . import losses as parametric
 from ._layout import A, Views, Z, aligned_empty
 from ._network import ForwardPass, Network
+from ._trainer import Data, Options
 from .initializers import INITIALIZERS, Initializer
 from .kernels import activations, losses
 from .optimizers import Optimizer, resolve
@@ -456,7 +457,7 @@ class MLP(Network):
         5
         """
         x = self._features(X, scan=True)
-        data = fitting.Data.whole(x, self._targets("y", y, len(x)))
+        data = Data.whole(x, self._targets("y", y, len(x)))
         held_out = None
         if validation_data is not None:
             if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
@@ -464,17 +465,19 @@ class MLP(Network):
             x_held = self._features(validation_data[0], name="validation_data[0]", scan=True)
             y_held = self._targets("validation_data[1]", validation_data[1], len(x_held), "validation_data[0]")
             held_out = x_held, y_held
-        options = fitting.Options(
-            epochs=validation.integer("epochs", epochs, 1),
+        options = Options(
             batch_size=min(validation.integer("batch_size", batch_size, 1), len(x)),
             shuffle=validation.flag("shuffle", shuffle),
-            progress=validation.flag("progress", progress),
-            callbacks=validation.callables("callbacks", callbacks),
             track_gradients=validation.flag("track_gradients", track_gradients),
             dropout=validation.dropout(dropout, self.num_layers - 2),
         )
         self._settings()
-        return fitting.fit(self, data, held_out, options)
+        return fitting.fit(
+            self, data, held_out, options,
+            epochs=validation.integer("epochs", epochs, 1),
+            progress=validation.flag("progress", progress),
+            callbacks=validation.callables("callbacks", callbacks),
+        )  # fmt: skip
 
     def predict(self, X: ArrayLike) -> Array:
         """Output for each row of X, (n, layer_sizes[-1]). Keeps nothing; may be called from several threads.

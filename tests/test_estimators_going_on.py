@@ -174,13 +174,13 @@ def interrupt(*_):
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_ctrl_c_before_the_end_of_the_first_epoch_leaves_the_old_fit(solver, monkeypatch):
     model = MLPRegressor(hidden_layer_sizes=(4,), solver=solver, max_iter=3, random_state=0)
-    monkeypatch.setattr("fastmlp.fitting.Trainer._call", interrupt)
+    monkeypatch.setattr("fastmlp._trainer.Trainer._call", interrupt)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
     assert not hasattr(model, "coefs_")
     monkeypatch.undo()
     before = model.fit(X, Y).predict(X)
-    monkeypatch.setattr("fastmlp.fitting.Trainer._call", interrupt)
+    monkeypatch.setattr("fastmlp._trainer.Trainer._call", interrupt)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
     assert_array_equal(model.predict(X), before)

@@ -6,6 +6,7 @@ import scipy.sparse
 from tolerances import assert_within
 
 from fastmlp import MLP, _threads, fitting
+from fastmlp._trainer import Data, Options, Trainer
 from fastmlp.kernels import JIT, training
 
 pytestmark = pytest.mark.no_cover  # tracing doubles their time, and other tests cover the lines
@@ -26,9 +27,9 @@ def train(dtype, x, y, *, rows=None, weights=NONE, batch_size=8, epochs=3, alpha
     """Parameters and losses after some epochs from weights that are always the same."""
     mlp = MLP([x.shape[1], 9, 3], "tanh", "softmax", optimizer=optimizer, dtype=dtype, random_state=0, alpha=alpha)
     rows = np.arange(x.shape[0]) if rows is None else rows
-    data = fitting.Data(x, y, rows, weights)
-    chosen = {"shuffle": True, "progress": False, "callbacks": (), "track_gradients": False} | options
-    history = fitting.fit(mlp, data, None, fitting.Options(epochs, min(batch_size, len(rows)), **chosen))
+    data = Data(x, y, rows, weights)
+    chosen = {"batch_size": min(batch_size, len(rows)), "shuffle": True} | options
+    history = fitting.fit(mlp, data, None, Options(**chosen), epochs=epochs)
     return mlp.parameters.copy(), history.loss
 
 
@@ -112,14 +113,14 @@ def test_rates_are_those_of_the_steps(monkeypatch, optimizer):
     """A rate for each step is the network's rate, changed by hand between steps."""
     X, y = problem(np.float64)
     rates = np.random.default_rng(4).uniform(1e-3, 1e-1, 10)
-    options = fitting.Options(1, 8, False, False, (), False)
+    options = Options(batch_size=8, shuffle=False)
 
     def trainer():
         mlp = MLP([7, 9, 3], "tanh", "softmax", optimizer=optimizer, dtype=np.float64, random_state=0)
-        return mlp, fitting.Trainer(mlp, fitting.Data.whole(X, y), options, 1)
+        return mlp, Trainer(mlp, Data.whole(X, y), options, 1)
 
     scheduled, one = trainer()
-    monkeypatch.setattr(fitting._threads, "_SECONDS_PER_CALL", 0)  # a call for each step
+    monkeypatch.setattr(_threads, "_SECONDS_PER_CALL", 0)  # a call for each step
     one.run(0, 10, rates)
     by_hand, _ = trainer()
     for step, rate in enumerate(rates):
@@ -143,8 +144,8 @@ def test_gradients_are_clipped_to_a_norm(monkeypatch, dtype, optimizer, n_thread
         return MLP([7, 9, 3], "tanh", "softmax", optimizer=optimizer, dtype=dtype, random_state=0, alpha=0.1)
 
     clipped, by_hand = start(), start()
-    options = fitting.Options(3, 16, False, False, (), False, clip_norm=0.9)
-    fitting.fit(clipped, fitting.Data.whole(X, y), None, options)
+    options = Options(batch_size=16, shuffle=False, clip_norm=0.9)
+    fitting.fit(clipped, Data.whole(X, y), None, options, epochs=3)
     for step in range(9):
         rows = slice(step % 3 * 16, step % 3 * 16 + 16)
         dW, db = by_hand.backward(X[rows], y[rows], by_hand.forward(X[rows]))

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastmlp import fitting
+from fastmlp import _trainer
 from fastmlp.kernels import JIT, gemm, team
 
 NEEDS_JIT = pytest.mark.skipif(not JIT, reason="plain Python has teams of one only: members would share the GIL")
@@ -125,7 +125,7 @@ def test_add_returns_what_was_there_before():
 
 def test_parts_of_a_batch_divide_evenly_among_two_threads():
     for rows in range(1, 3000):
-        part = fitting._rows_of_a_part(rows)
+        part = _trainer._rows_of_a_part(rows)
         assert part % gemm.MR == 0
         assert part - gemm.MR < min(rows, 128)
         longest = max(last - first for first, last in (share(rows, part, member, 2) for member in range(2)))

@@ -1,0 +1,207 @@
+"""The compiled steps of a fit, called a stretch at a time by a team of threads where the work is worth it."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _threads
+from ._layout import aligned_empty
+from .kernels import optimizers as optimizer_kernels
+from .kernels import team, training
+from .kernels.gemm import MR
+
+if TYPE_CHECKING:
+    from ._network import Network
+
+Array = NDArray[Any]
+
+_PART_ROWS = 128  # at most so many rows have a gradient of their own: as few as serve a panel well
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to train on, checked.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n, features) in C order, or scipy.sparse CSR
+        Of the network's dtype.
+    y : ndarray of shape (n * outputs,) or (n,)
+        Targets, or class indices, of the network's dtype.
+    rows : ndarray of int64
+        The rows to train on.
+    row_weights : ndarray of float64 of shape (n,) or (0,)
+        How much each row counts, more than 0; empty: all the same.
+    """
+
+    x: Any
+    y: Array
+    rows: Array
+    row_weights: Array
+
+    @classmethod
+    def whole(cls, x: Any, y: Array) -> "Data":
+        """All rows, all the same."""
+        return cls(x, y, np.arange(x.shape[0]), np.empty(0))
+
+    @property
+    def weight(self) -> float:
+        """Sum of the weights of the rows to train on: their number if there are no weights."""
+        return float(self.row_weights[self.rows].sum()) if self.row_weights.size else float(len(self.rows))
+
+
+class DivergenceError(FloatingPointError):
+    """A loss or an update was not finite.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Of the step that was not done; both count from 1.
+
+    Examples
+    --------
+    >>> from fastmlp import MLP
+    >>> from fastmlp.fitting import DivergenceError
+    >>> try:
+    ...     MLP([1, 1], output_activation="linear").fit([[0], [1]], [0, 1e30], batch_size=1, shuffle=False)
+    ... except DivergenceError as error:
+    ...     print(error.epoch, error.batch)
+    1 2
+    """
+
+    __module__ = "fastmlp.fitting"  # where users find it
+    epoch: int
+    batch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How steps are made; checked."""
+
+    batch_size: int
+    shuffle: bool
+    track_gradients: bool = False
+    shared_penalty: bool = False  # alpha is divided by the weight of the batch
+    clip_norm: float = 0.0  # of a step's gradient; 0: as it comes
+    dropout: tuple[float, ...] = ()  # the share of each hidden layer; empty: nothing
+
+
+def _rows_of_a_part(rows: int) -> int:
+    """Rows with a gradient of their own, if a batch goes in parts: an even number of them, for two threads to share."""
+    parts = 1 if rows <= _PART_ROWS else 2 * math.ceil(rows / (2 * _PART_ROWS))
+    return math.ceil(rows / parts / MR) * MR
+
+
+class Trainer:
+    """Calls the compiled steps, with a team of threads where the work is worth it.
+
+    `epochs` is how many of them one `run` will be asked for.
+    """
+
+    def __init__(self, network: "Network", data: Data, options: Options, epochs: int):
+        self.network, self.options, self.data = network, options, data
+        x, none = data.x, np.empty(0, np.int64)
+        dense = isinstance(x, np.ndarray)
+        if not dense and not x.has_canonical_format:
+            x = x.copy()
+            x.sum_duplicates()
+        self.x = (x.reshape(-1), none, none) if dense else (x.data, *map(np.int64, (x.indices, x.indptr)))
+        rows = options.batch_size
+        self.tables = network._layout.tables(rows, dropped=options.dropout)
+        self.workspace = network._ready(aligned_empty(self.tables.size, network.dtype), self.tables)
+        guess = _threads.seconds(6.0 * network._layout.n_parameters * rows, rows * sum(network.layer_sizes))
+        part_rows = self._part_rows() if dense and _threads.may_share(guess) else 0
+        parts = math.ceil(rows / part_rows) if part_rows else 1
+        self.gradient_vector = aligned_empty(parts * network._layout.n_parameters, network.dtype)
+        self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, network.dtype)
+        self.settings = np.append(network._settings(), options.clip_norm)
+        self.order = data.rows.copy()
+        self.choices = self._choices(part_rows)
+        self.steps_per_epoch = math.ceil(len(self.order) / rows)
+        steps = self.steps_per_epoch * epochs
+        self.pace = _threads.Pace(_threads.team_size(network.n_threads, guess * steps, guess), guess)
+
+    def _part_rows(self) -> int:
+        """Rows of the parts that a batch goes in, or 0: it pays where parameters are few and rows many."""
+        rows = _rows_of_a_part(self.options.batch_size)
+        parts = math.ceil(self.options.batch_size / rows)
+        return rows if parts > 1 and parts * self.network._layout.n_parameters < self.tables.size else 0
+
+    def _choices(self, part_rows: int) -> Array:
+        options, network = self.options, self.network
+        choices = np.zeros(training.N_CHOICES, np.int64)
+        choices[training.BATCH] = options.batch_size
+        choices[training.PART_ROWS] = part_rows
+        choices[[training.LOSS, training.GRADIENT_OF]] = network._loss_codes
+        choices[training.OPTIMIZER] = optimizer_kernels.CODES[network.optimizer.kernel]
+        choices[training.SHUFFLE] = options.shuffle
+        choices[training.TRACK] = options.track_gradients or options.clip_norm > 0
+        choices[training.SHARED_PENALTY] = options.shared_penalty
+        return choices
+
+    def gradient(self) -> tuple[float, float, Array]:
+        """The sum of the losses of a batch of all rows, NaN if it is not finite; the penalty; the gradient, if tracked.
+
+        The network's optimizer must be the one that stands still.
+        """
+        losses, norms = np.zeros((1, 2)), np.zeros((1, self.network._layout.n_layers))
+        size, _ = self.pace.next_call()
+        start = time.perf_counter()
+        done = self._call(size, 0, 1, losses, norms, np.empty(0))
+        self.pace.record(size, 1, time.perf_counter() - start)
+        gradient = self.gradient_vector[: self.network._layout.n_parameters].copy()
+        return (float(losses[0, 0]) if done else math.nan), float(losses[0, 1]), gradient
+
+    def run(self, first: int, last: int, rates: Array = np.empty(0)) -> tuple[Array, Array]:  # noqa: B008
+        """Steps `first` to `last`, whole epochs: sums of losses and penalties, (epochs, 2), of norms, (epochs, layers).
+
+        `rates` are the learning rates of the steps; empty: all are the network's.
+        """
+        losses = np.zeros(((last - first) // self.steps_per_epoch, 2))
+        norms = np.zeros((len(losses), self.network._layout.n_layers))
+        step = first
+        while step < last:
+            size, steps = self.pace.next_call()
+            end = min(step + steps, last)
+            done_epochs = (step - first) // self.steps_per_epoch
+            start = time.perf_counter()
+            rates_now = rates[step - first : end - first]
+            done = self._call(size, step, end, losses[done_epochs:], norms[done_epochs:], rates_now)
+            self.pace.record(size, end - step, time.perf_counter() - start)
+            if done < end - step:
+                self._diverged(step + done)
+            step = end
+        return losses, norms
+
+    def _call(self, size: int, first: int, last: int, losses: Array, norms: Array, rates: Array) -> int:
+        """Steps `first` to `last` by `size` threads, or by those that can be started; how many steps were done."""
+        network, data = self.network, self.data
+        self.settings[:-1] = network._settings()
+        shared = np.zeros(team.SHARED_SIZE, np.int64)
+        arguments: tuple[Any, ...] = (
+            np.array([first, last]), *self.x, data.y, data.row_weights, data.rows, self.order, network._parameters,
+            self.gradient_vector, network._slots, self.tables.layers, self.tables.blocks, self.workspace, self.choices,
+            self.settings, rates, network._updates, self.constants, network._shuffling(), losses, norms, shared,
+        )  # fmt: skip
+
+        def abandon() -> None:
+            shared[team.ABANDONED] = 1
+
+        done = int(network._together(lambda member, size: training.train(*arguments, member, size), size, abandon))
+        network._look()
+        return done
+
+    def _diverged(self, step: int) -> None:
+        self.network._reset_optimizer()
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        error = DivergenceError(
+            f"training diverged: the loss or an update is not finite in epoch {epoch + 1}, batch {batch + 1}. Lower"
+            f" learning_rate (now {self.network.learning_rate:g}), scale inputs and targets, or choose another"
+            " weight_init; the network keeps its last finite parameters"
+        )
+        error.epoch, error.batch = epoch + 1, batch + 1
+        raise error
