@@ -8,9 +8,9 @@ import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from ._layout import A, Z
 from ._own_loss import OwnLoss
 from ._trainer import Data
+from .kernels.backprop import A, Z
 
 if TYPE_CHECKING:
     from ._estimator_network import EstimatorNetwork

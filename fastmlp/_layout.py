@@ -12,7 +12,6 @@ from .kernels import activations, backprop, dropout
 Array = NDArray[Any]
 Place = tuple[int, tuple[int, int]]  # where an array starts in a vector, and its shape
 _ALIGNMENT = 16  # numbers; blocks start at a cache line where the workspace does
-WIDTH, Z, A = range(3)  # positions in an entry of `Tables.places`
 
 
 class Views(list[Array]):
@@ -58,12 +57,14 @@ class Tables(NamedTuple):
     layers: Array
     blocks: Array
     size: int  # of the workspace
-    places: list[tuple[int, int, int]]  # of each layer: the width, and where Z and A start
+    places: list[list[int]]  # `layers` as numbers of Python, which are quicker to read
 
     def block(self, workspace: Array, layer: int, kind: int) -> Array:
         """A layer's Z or A (`kind`) in a workspace, (rows, width)."""
         place = self.places[layer]
-        return np.ndarray((self.rows, place[WIDTH]), workspace.dtype, workspace, place[kind] * workspace.itemsize)
+        return np.ndarray(
+            (self.rows, place[backprop.FAN_OUT]), workspace.dtype, workspace, place[kind] * workspace.itemsize
+        )
 
 
 class Layout:
@@ -148,8 +149,7 @@ class Layout:
         blocks[backprop.PARAMETER] = block(rows * self.sizes[-1]) if self.parametric else blocks[backprop.TARGET]
         blocks[backprop.VALUE] = block(rows * self.sizes[-1])
         blocks[backprop.ROW_LOSS] = block(rows)
-        places = layers[:, [backprop.FAN_OUT, backprop.Z, backprop.A]].tolist()
-        return Tables(rows, layers, blocks, end, [tuple(place) for place in places])
+        return Tables(rows, layers, blocks, end, layers.tolist())
 
 
 def aligned_empty(size: int, dtype: Any) -> Array:

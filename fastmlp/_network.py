@@ -8,12 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _threads
 from . import _validation as validation
-from ._layout import A, Layout, Tables, Views, aligned_empty
+from ._layout import Layout, Tables, Views, aligned_empty
 from ._own_loss import Evaluation, OwnLoss
 from .kernels import activations, backprop, training
 from .kernels import losses as loss_kernels
 from .kernels import optimizers as optimizer_kernels
-from .kernels.backprop import PARAMETER, ROW_LOSS, ROWS_TOGETHER
+from .kernels.backprop import PARAMETER, ROW_LOSS, ROWS_TOGETHER, A
 from .losses import Loss
 from .losses import name_of as loss_name
 from .optimizers import Optimizer
@@ -270,7 +270,7 @@ class Network:
         return loss, vector
 
     def _update(self, gradient: Array) -> int:
-        """One update by the optimiser; 0, or what `kernels.training.apply_update` says was not finite."""
+        """One update by the optimiser; what `kernels.training.apply_update` returns."""
         failure = training.apply_update(
             self._parameters, gradient, self._slots, self._layout.tables(1).layers, self._updates,
             self._optimizer_code, self._settings(), self._constants,

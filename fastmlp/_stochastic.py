@@ -48,7 +48,7 @@ def fit(
     watcher: "Watcher | None",
     held_out: Rows | None,
 ) -> None:
-    """Epochs until the loss or the validation score has stopped to improve, or max_iter; one, if nobody watches."""
+    """Epochs until the loss or the validation score stops improving, or max_iter; one epoch for partial_fit."""
     incremental = watcher is None
     if est.early_stopping and incremental:
         raise ValueError("partial_fit does not support early_stopping=True")
@@ -65,19 +65,10 @@ def fit(
     loop = _Loop(est, network, data, held_out, seen=watcher is None or watcher.root is not None)
     keeps_best = est.early_stopping
     try:
-        while not (loop.epochs(1) if watcher is None else _watched(loop, watcher)):
-            if incremental:
-                break
-            if loop.epochs_left() > 0:
-                continue
-            if loop.schedule is None:  # a schedule is meant to go to its end
-                warnings.warn(
-                    f"Stochastic Optimizer: Maximum iterations ({est.max_iter}) reached and the optimization hasn't"
-                    " converged yet.",
-                    ConvergenceWarning,
-                    stacklevel=5,
-                )
-            break
+        if watcher is None:
+            loop.epochs(1)
+        else:
+            _until_converged(loop, watcher)
     except KeyboardInterrupt:
         loop.checkpoint.restore()
         if est.n_iter_ == 0:
@@ -98,10 +89,21 @@ def fit(
         est._best = est._last = None
 
 
-def _watched(loop: "_Loop", watcher: "Watcher") -> bool:
-    watcher.begin()
-    converged = loop.epochs(loop.unseen())
-    return watcher.end() or converged
+def _until_converged(loop: "_Loop", watcher: "Watcher") -> None:
+    while True:
+        watcher.begin()
+        converged = loop.epochs(loop.unseen())
+        if watcher.end() or converged:
+            return
+        if loop.epochs_left() <= 0:
+            break
+    if loop.schedule is None:  # a schedule is meant to go to its end
+        warnings.warn(
+            f"Stochastic Optimizer: Maximum iterations ({loop.est.max_iter}) reached and the optimization hasn't"
+            " converged yet.",
+            ConvergenceWarning,
+            stacklevel=6,
+        )
 
 
 class _Loop:

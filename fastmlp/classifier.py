@@ -261,8 +261,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         with self._kept_unless_it_succeeds():
             if _check_partial_fit_first_call(self, classes):
-                several = type_of_target(y).startswith("multilabel")
-                self._label_binarizer = LabelBinarizer().fit(y if several else classes)
+                labels = y if type_of_target(y).startswith("multilabel") else classes
+                self._label_binarizer = LabelBinarizer().fit(labels)
             return self._fit(X, y, sample_weight, None)
 
     def predict(self, X: Any) -> Any:
@@ -284,11 +284,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ['low', 'high']
         """
         outputs = self._outputs(X)
-        kind = self._label_binarizer.y_type_
-        if kind.startswith("multilabel"):
+        if self._multilabel:
             return self._label_binarizer.inverse_transform(outputs)
         classes = self._label_binarizer.classes_
-        if kind == "multiclass":
+        if self._multiclass:
             return classes[outputs.argmax(axis=1)]
         return classes[(outputs[:, 0] > 0.5).astype(np.intp) if len(classes) > 1 else np.zeros(len(outputs), np.intp)]
 
@@ -362,40 +361,45 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
                 )
         targets = self._targets_of(y)
-        several = self._label_binarizer.y_type_ == "multiclass"
-        self.n_outputs_ = len(self.classes_) if several else targets.reshape(len(targets), -1).shape[1]
+        self.n_outputs_ = len(self.classes_) if self._multiclass else targets.reshape(len(targets), -1).shape[1]
         return targets
+
+    @property
+    def _multiclass(self) -> bool:
+        """Whether a row has one of three or more classes."""
+        return bool(self._label_binarizer.y_type_ == "multiclass")
+
+    @property
+    def _multilabel(self) -> bool:
+        """Whether a row has any of several labels."""
+        return bool(self._label_binarizer.y_type_.startswith("multilabel"))
 
     def _targets_of(self, y: Any, known: bool = True) -> Array:
         classes, kind = self.classes_, self._label_binarizer.y_type_
         if not known:
-            several = kind.startswith("multilabel")
-            if y.ndim == 2 and y.shape[1] == 1 and not several:
+            if y.ndim == 2 and y.shape[1] == 1 and not self._multilabel:
                 y = y.ravel()
-            if (y.shape[1:] or (1,)) != ((len(classes),) if several else (1,)):
+            if (y.shape[1:] or (1,)) != ((len(classes),) if self._multilabel else (1,)):
                 raise ValueError(f"y must have the form of the training rows' ({kind}), got shape {y.shape}")
-            unseen = np.setdiff1d(y, [0, 1] if several else classes)
+            values = [0, 1] if self._multilabel else classes
+            unseen = np.setdiff1d(y, values)
             if len(unseen):
-                raise ValueError(f"y has classes {unseen}, which are not among {[0, 1] if several else classes}")
+                raise ValueError(f"y has classes {unseen}, which are not among {values}")
         if kind == "binary" and y.ndim == 1:
             return np.asarray(y == classes[-1]) if len(classes) > 1 else np.zeros(len(y), bool)
-        if kind == "multiclass" and classes.dtype.kind in "iu" and (classes[0], classes[-1]) == (0, len(classes) - 1):
+        if self._multiclass and classes.dtype.kind in "iu" and (classes[0], classes[-1]) == (0, len(classes) - 1):
             return np.asarray(y)  # indices already
-        targets: Array = np.searchsorted(classes, y) if kind == "multiclass" else self._label_binarizer.transform(y)
+        targets: Array = np.searchsorted(classes, y) if self._multiclass else self._label_binarizer.transform(y)
         return targets
 
     def _labels_of(self, y: Array) -> Any:
-        return (
-            y.astype(int)
-            if self._label_binarizer.y_type_.startswith("multilabel")
-            else self.classes_[y[:, 0].astype(int)]
-        )
+        return y.astype(int) if self._multilabel else self.classes_[y[:, 0].astype(int)]
 
     def _weigh_classes(self, y: Array, weights: Array | None, incremental: bool) -> Array | None:
         given = self.class_weight
         if given is None:
             return weights
-        if self._label_binarizer.y_type_.startswith("multilabel"):
+        if self._multilabel:
             raise ValueError("class_weight is for one class per row; weigh rows of several labels by sample_weight")
         y, k = y.astype(np.intp), len(self.classes_)
         if given == "balanced":
@@ -417,9 +421,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         unknown, y = float(self.label_smoothing), data.y
         if unknown == 0:
             return data
-        several = self._label_binarizer.y_type_ == "multiclass"
-        k = len(self.classes_) if several else 2
-        if several:
+        k = len(self.classes_) if self._multiclass else 2
+        if self._multiclass:
             y = np.eye(k, dtype=y.dtype)[y.astype(np.intp)].reshape(-1)
         return replace(data, y=(1 - unknown) * y + unknown / k)
 
@@ -427,7 +430,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return np.array(["False", "True"])[y[rows].astype(np.intp)] if self.n_outputs_ == 1 else None
 
     def _output_and_loss(self) -> tuple[str, str]:
-        if self._label_binarizer.y_type_ == "multiclass":
+        if self._multiclass:
             return "softmax", "cross_entropy"
         return "logistic", "binary_cross_entropy"
 

@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 from . import _validation as validation
 from . import fitting, persistence
 from . import losses as parametric
-from ._layout import A, Views, Z, aligned_empty
+from ._layout import Views, aligned_empty
 from ._network import ForwardPass, Network
 from ._trainer import Data, Options
 from .initializers import INITIALIZERS, Initializer
-from .kernels import activations, losses
+from .kernels import activations, losses, training
+from .kernels.backprop import A, Z
 from .optimizers import Optimizer, resolve
 
 Array = NDArray[Any]
@@ -22,7 +23,6 @@ _HIDDEN = [row.name for row in activations.TABLE if row.hidden]
 _OUTPUT = [row.name for row in activations.TABLE if row.output] + ["softmax"]
 _ALL = [row.name for row in activations.TABLE] + ["softmax"]
 _AUTO_LOSS = {"sigmoid": "binary_cross_entropy", "softmax": "cross_entropy"}
-_GRADIENT_NOT_FINITE = 2  # see kernels.training.apply_update
 
 
 class MLP(Network):
@@ -328,9 +328,9 @@ class MLP(Network):
         [-0.5, -1.0]
         """
         failure = self._update(self._flat_gradient(dW, db))
-        if failure == _GRADIENT_NOT_FINITE:
+        if failure == training.GRADIENT_NOT_FINITE:
             raise FloatingPointError("the gradient is not finite: dW or db holds NaN or infinity; nothing has changed")
-        if failure:
+        if failure == training.UPDATE_NOT_FINITE:
             self._reset_optimizer()
             raise FloatingPointError(
                 f"the update is not finite: the gradient is too large. Lower learning_rate (now {self.learning_rate:g})"

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from . import _validation
 
+Numbers = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -46,10 +48,11 @@ class Optimizer:
         >>> Momentum(0.5).settings(learning_rate=0.25, alpha=0.0)  # rate, decay, two rates, epsilon, corrected, alpha
         [0.25, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0]
         """
-        first = getattr(self, "momentum", getattr(self, "beta1", 0.0))
-        second = getattr(self, "rho", getattr(self, "beta2", 0.0))
-        decay, epsilon = getattr(self, "weight_decay", 0.0), getattr(self, "epsilon", 0.0)
-        return [learning_rate, decay, first, second, epsilon, float(self.corrected), alpha]
+        return [learning_rate, *self._numbers(), float(self.corrected), alpha]
+
+    def _numbers(self) -> Numbers:
+        """weight_decay, beta1 (or momentum), beta2 (or rho) and epsilon; 0 for what there is not."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ class SGD(Optimizer):
 
     name = kernel = "sgd"
     weight_decay: float = 0.0
+
+    def _numbers(self) -> Numbers:
+        return self.weight_decay, 0.0, 0.0, 0.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,9 @@ class Momentum(Optimizer):
     momentum: float = 0.9
     weight_decay: float = 0.0
 
+    def _numbers(self) -> Numbers:
+        return self.weight_decay, self.momentum, 0.0, 0.0
+
 
 @dataclass(frozen=True)
 class Nesterov(Optimizer):
@@ -140,6 +149,9 @@ class Nesterov(Optimizer):
     name = kernel = "nesterov"
     momentum: float = 0.9
     weight_decay: float = 0.0
+
+    def _numbers(self) -> Numbers:
+        return self.weight_decay, self.momentum, 0.0, 0.0
 
 
 @dataclass(frozen=True)
@@ -173,6 +185,9 @@ class RMSprop(Optimizer):
     rho: float = 0.9
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+
+    def _numbers(self) -> Numbers:
+        return self.weight_decay, 0.0, self.rho, self.epsilon
 
 
 @dataclass(frozen=True)
@@ -214,6 +229,9 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+
+    def _numbers(self) -> Numbers:
+        return self.weight_decay, self.beta1, self.beta2, self.epsilon
 
 
 @dataclass(frozen=True)

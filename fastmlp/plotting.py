@@ -3,7 +3,6 @@
 Every function draws into the Axes it is given, or into a new figure, and returns them. None shows or saves anything.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -359,12 +358,10 @@ def _surface(ax: "Axes", xx0: Array, xx1: Array, response: Array, plot_method: s
     """scikit-learn's DecisionBoundaryDisplay of a response computed here."""
     from sklearn.inspection import DecisionBoundaryDisplay
 
-    # From 1.9 on it asks for the number of classes, where 2 means: draw the response as it is, as older ones always do.
-    known = inspect.signature(DecisionBoundaryDisplay).parameters
-    more = {"n_classes": 2} if "n_classes" in known else {}
     display = DecisionBoundaryDisplay(
-        xx0=xx0, xx1=xx1, response=response, xlabel="feature 1", ylabel="feature 2", **more
-    )
+        xx0=xx0, xx1=xx1, response=response, xlabel="feature 1", ylabel="feature 2",
+        n_classes=2,  # draw the response as it is
+    )  # fmt: skip
     display.plot(plot_method, ax=ax, **options)
 
 

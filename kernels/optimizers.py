@@ -18,6 +18,11 @@ from .simd import absolute, sqrt, where
 RATE, DECAY, FIRST, FIRST_REST, SECOND, SECOND_REST, SCALE, EPSILON = range(8)
 N_CONSTANTS = 8
 
+# Positions in `settings`, what a fit is made with. BETA1 is momentum, too, and BETA2 rho. CORRECTED: 1 for Adam's bias
+# corrections, 2 if epsilon counts before them (the paper's epsilon hat), else 0. CLIP_NORM: to which a step's gradient
+# is clipped, 0: not at all.
+LEARNING_RATE, WEIGHT_DECAY, BETA1, BETA2, EPSILON_GIVEN, CORRECTED, ALPHA, CLIP_NORM = range(8)
+
 
 def sgd(h, p, g):
     """``p -= rate * g``"""
@@ -98,17 +103,15 @@ update = pointwise([_guarded(row.function) for row in TABLE], (0, 1, 2, 3), (0, 
 def prepare(t, rate, settings, h):
     """The constants of update `t` (1, 2, ...) in `h`: for weights, then, without weight decay, for biases.
 
-    `rate` is the learning rate. `settings` (float64): that of steps without their own, weight decay, first (momentum or
-    beta1), second (rho or beta2), epsilon, and for Adam's bias corrections 1, or 2 if epsilon counts before them (the
-    paper's epsilon hat), else 0. Computed in float64, kept in the precision of `h`.
+    `rate` is its learning rate, `settings` (float64) as above. Computed in float64, kept in the precision of `h`.
     """
-    decay, first, second, epsilon = settings[1], settings[2], settings[3], settings[4]
-    corrected = settings[5] != 0
+    decay, first, second, epsilon = settings[WEIGHT_DECAY], settings[BETA1], settings[BETA2], settings[EPSILON_GIVEN]
+    corrected = settings[CORRECTED] != 0
     h[RATE] = rate / (1 - first**t) if corrected else rate
     h[DECAY] = rate * decay
     h[FIRST], h[FIRST_REST] = first, 1 - first
     h[SECOND], h[SECOND_REST] = second, 1 - second
     h[SCALE] = 1 / math.sqrt(1 - second**t) if corrected else 1.0
-    h[EPSILON] = epsilon * h[SCALE] if settings[5] == 2 else epsilon
+    h[EPSILON] = epsilon * h[SCALE] if settings[CORRECTED] == 2 else epsilon
     for i in range(N_CONSTANTS):
         h[N_CONSTANTS + i] = h[i] if i != DECAY else 0

@@ -35,7 +35,7 @@ from .backprop import (
 from .dropout import step_key
 from .gather import gather_targets, pick_rows
 from .gemm import MR
-from .optimizers import CODES, prepare
+from .optimizers import ALPHA, CLIP_NORM, CODES, LEARNING_RATE, prepare
 from .pointwise import not_finite
 from .simd import span
 from .sparse import sparse_scores
@@ -47,6 +47,8 @@ from .updates import squared_norm, squared_weights, update_all, update_share
 BATCH, PART_ROWS, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(8)
 N_CHOICES = 8
 _STAND_STILL = CODES["none"]
+# What `apply_update` returns.
+UPDATED, UPDATE_NOT_FINITE, GRADIENT_NOT_FINITE = range(3)
 
 
 @part
@@ -133,6 +135,29 @@ def forward_and_back(
     recursion(first, rows, params, layers, zero, ws, key)
 
 
+@inlined
+def first_half(
+    start, n_rows, scale, x, indices, starts, y, width, row_weights, order, params, grads, layers, blocks, ws, choices,
+    zero, key, member, size,
+):  # fmt: skip
+    """A member's share of a batch of `n_rows` rows, through all layers and back; arguments as in `forward_and_back`.
+
+    Gives the number of parts that the batch goes in, whose gradients are now at ``grads[part * params.size :]``; or 0.
+    """
+    part_rows = choices[PART_ROWS]
+    grain, together = (part_rows, part_rows) if part_rows > 0 else (MR, ROWS_TOGETHER)
+    first, last = share(n_rows, grain, member, size)
+    for r in range(first, last, together):
+        m = min(together, last - r)
+        forward_and_back(
+            r, m, start, x, indices, starts, y, width, row_weights, order, params, layers, blocks, ws, choices, zero,
+            key, scale,
+        )  # fmt: skip
+        if part_rows > 0:
+            gradient(r, m, r // part_rows * params.size, layers, zero, ws, grads)
+    return (n_rows + part_rows - 1) // part_rows if part_rows > 0 else 0
+
+
 @kernel
 def train(
     steps, x, indices, starts, y, row_weights, rows, order, params, grads, slots, layers, blocks, ws,
@@ -165,8 +190,7 @@ def train(
         With ``choices[PART_ROWS]`` not 0 steps are in parts of so many rows, see the top of this file; x is not sparse
         then. With ``choices[SHARED_PENALTY]`` alpha is divided by the batch's weight (its number of rows).
     settings : (8,) float64
-        See `optimizers.prepare`; the last two are alpha, and the norm that a step's gradient is clipped to, or 0. To be
-        clipped, gradients must be tracked.
+        See optimizers.py. To be clipped, gradients must be tracked.
     rates : (steps,) float64 or empty
         The learning rate of each of these steps; empty: that of `settings`.
     updates : (1,) int64
@@ -191,10 +215,8 @@ def train(
         Steps done: fewer than asked for if a loss or an update was not finite. The parameters are finite all the same:
         a step with such a loss changes nothing, a parameter with such an update keeps its value.
     """
-    n_layers, n, batch, alpha, limit = layers.shape[0], order.size, choices[BATCH], settings[6], settings[7]
+    n_layers, n, batch, alpha, limit = layers.shape[0], order.size, choices[BATCH], settings[ALPHA], settings[CLIP_NORM]
     optimizer = choices[OPTIMIZER] if limit == 0 else _STAND_STILL
-    part_rows = choices[PART_ROWS]
-    grain, together = (part_rows, part_rows) if part_rows > 0 else (MR, ROWS_TOGETHER)
     width = y.size // (starts.size - 1 if starts.size > 0 else x.size // layers[0, FAN_IN])
     steps_per_epoch = (n + batch - 1) // batch
     state = flush_subnormals()
@@ -209,24 +231,17 @@ def train(
         start = index * batch
         n_rows = min(batch, n - start)
         weight = total_weight(order, start, n_rows, row_weights)
-        decay = ws.dtype.type(alpha / weight if choices[SHARED_PENALTY] else alpha)
-        key = step_key(rng, updates[0])
-        parts = (n_rows + part_rows - 1) // part_rows if part_rows > 0 else 0
-        first, last = share(n_rows, grain, member, size)
-        for r in range(first, last, together):
-            m = min(together, last - r)
-            forward_and_back(
-                r, m, start, x, indices, starts, y, width, row_weights, order, params, layers, blocks, ws, choices,
-                zero, key, 1.0 / weight,
-            )  # fmt: skip
-            if part_rows > 0:
-                gradient(r, m, r // part_rows * params.size, layers, zero, ws, grads)
+        parts = first_half(
+            start, n_rows, 1.0 / weight, x, indices, starts, y, width, row_weights, order, params, grads, layers,
+            blocks, ws, choices, zero, step_key(rng, updates[0]), member, size,
+        )  # fmt: skip
         penalty = 0.0
         if member == 0:
             if choices[SHARED_PENALTY] and alpha != 0:
                 for l in range(n_layers):
                     penalty += alpha / 2 * squared_weights(l, layers, params)
-            prepare(updates[0] + 1, rates[step - steps[0]] if rates.size > 0 else settings[0], settings, constants)
+            rate = rates[step - steps[0]] if rates.size > 0 else settings[LEARNING_RATE]
+            prepare(updates[0] + 1, rate, settings, constants)
         if not barrier(shared, size):
             break
 
@@ -237,9 +252,10 @@ def train(
             losses[epoch, 0] += loss
             losses[epoch, 1] += penalty
             updates[0] += 1
+        batch_alpha = ws.dtype.type(alpha / weight if choices[SHARED_PENALTY] else alpha)
         failed = update_share(
-            start, n_rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, choices[TRACK], alpha,
-            decay, optimizer, constants, zero, member, size,
+            start, n_rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, choices[TRACK],
+            batch_alpha, optimizer, constants, zero, member, size,
         )  # fmt: skip
         if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
             if not barrier(shared, size):
@@ -260,7 +276,7 @@ def train(
             if member == 0:
                 for l in range(n_layers):
                     norms[epoch, l] += math.sqrt(squared_weights(l, layers, grads))
-            if part_rows > 0 and not barrier(shared, size):  # the next step begins with gradients of parts
+            if parts > 0 and not barrier(shared, size):  # the next step begins with gradients of parts
                 break
         index += 1
         if index == steps_per_epoch:
@@ -271,16 +287,16 @@ def train(
 
 @kernel
 def apply_update(params, grads, slots, layers, updates, optimizer, settings, constants):
-    """One update with the gradient `grads`; arguments as in `train`.
+    """One update with the gradient `grads` by the row `optimizer` of the table; the other arguments as in `train`.
 
-    Returns 0, or 1 if some updates were not finite (those parameters keep their values), or 2 if the gradient was not
-    (nothing has changed).
+    Returns UPDATED, or UPDATE_NOT_FINITE if some updates were not (those parameters keep their values), or
+    GRADIENT_NOT_FINITE (nothing has changed).
     """
     if not_finite(0, 1, grads.size, 0, (span(grads, 0, grads.size),)) != 0:
-        return 2
+        return GRADIENT_NOT_FINITE
     state = flush_subnormals()
     updates[0] += 1
-    prepare(updates[0], settings[0], settings, constants)
+    prepare(updates[0], settings[LEARNING_RATE], settings, constants)
     failed = update_all(grads.dtype.type(1), params, grads, slots, layers, optimizer, constants, 0, 1)
     restore(state)
-    return 1 if failed != 0 else 0
+    return UPDATE_NOT_FINITE if failed != 0 else UPDATED

@@ -87,17 +87,17 @@ def add_parts(m, n, pitch, at, parts, n_parameters, grads):
 
 @inlined
 def update_weights(
-    l, first, last, start, rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, track, alpha,
-    decay, optimizer, constants, zero,
+    l, first, last, start, rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, track,
+    batch_alpha, optimizer, constants, zero,
 ):  # fmt: skip
     """Rows `first` to `last` of dW of layer l, over the whole batch, and their update. Non-zero if some was not finite.
 
-    The batch is `rows` rows from ``order[start]`` on; `decay` is alpha for this batch. The others: see `train`.
+    The batch is `rows` rows from ``order[start]`` on; `batch_alpha` is alpha for it. The others: see `train`.
     """
     failed = 0
     fan_out = layers[l, FAN_OUT]
-    known = starts.size > 0 and l == 0
-    if known:
+    sparse = starts.size > 0 and l == 0
+    if sparse:
         numbers, delta = span(order, start, rows), block(0, DELTA, 0, rows, layers, ws)
         dw = weights(0, layers, grads)[0]
         sparse_weight_gradient(first, last, rows, fan_out, numbers, x, indices, starts, delta, dw)
@@ -106,21 +106,21 @@ def update_weights(
             m, n = min(BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
             at, size_of_block = layers[l, W] + i * fan_out + j, (m - 1) * fan_out + n
             # a gradient that nobody looks at is computed in one place, which stays in the cache
-            there = at if track or known or parts > 0 else layers[l, W] + first * fan_out + j
+            there = at if track or sparse or parts > 0 else layers[l, W] + first * fan_out + j
             dw = span(grads, there, size_of_block)
             if parts > 0:
                 add_parts(m, n, fan_out, at, parts, params.size, grads)
-            elif not known:
+            elif not sparse:
                 weight_gradient(l, i, m, j, n, 0, rows, layers, zero, ws, dw)
-            if alpha != 0:
-                add_scaled(0, m, n, fan_out, (span(params, at, size_of_block), dw), (decay,))
+            if batch_alpha != 0:
+                add_scaled(0, m, n, fan_out, (span(params, at, size_of_block), dw), (batch_alpha,))
             failed |= update_block(m, n, fan_out, optimizer, at, params, dw, slots, constants, _ZERO)
     return failed
 
 
 @inlined
 def update_share(
-    start, rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, track, alpha, decay, optimizer,
+    start, rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, track, batch_alpha, optimizer,
     constants, zero, member, size,
 ):  # fmt: skip
     """A member's share of all dW and db, and of their update. Arguments as in `update_weights`."""
@@ -132,7 +132,7 @@ def update_share(
         below += tiles(l, layers, lanes)
         failed |= update_weights(
             l, first, last, start, rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, track,
-            alpha, decay, optimizer, constants, zero,
+            batch_alpha, optimizer, constants, zero,
         )  # fmt: skip
         if first < last == layers[l, FAN_IN]:  # b goes with the last row of W
             if parts > 0:
