@@ -166,14 +166,13 @@ class Network:
         if n <= ROWS_TOGETHER:
             self._infer(x, tables, np.empty(tables.size, dtype), out)
         else:
-            self._infer_together(x, tables, out, self.n_threads)
+            self._infer_together(x, tables, out)
         return out
 
-    def _infer_together(self, x: Array, tables: Tables, out: Array, n_threads: int | None) -> None:
-        """The same for many rows, by as many threads as they are worth; the same bits for any number."""
+    def _infer_together(self, x: Array, tables: Tables, out: Array) -> None:
+        """Writes the outputs of many rows to `out`: the same bits for any number of threads."""
         n, size = len(x), tables.size
-        guess = _threads.seconds(2.0 * n * self._layout.n_parameters, n * sum(self.layer_sizes))
-        team = _threads.share(_threads.team_size(n_threads, guess))
+        team = self._team(n)
         pieces = _threads.pieces(n, tables.rows, _PIECES * team if team > 1 else 1)
         finite = []
 
@@ -186,6 +185,11 @@ class Network:
         _threads.together(part, team, lambda: list(pieces))
         if not all(finite):
             validation.scan("X", x)
+
+    def _team(self, n: int) -> int:
+        """How many threads a forward pass of n rows is worth now."""
+        guess = _threads.seconds(2.0 * n * self._layout.n_parameters, n * sum(self.layer_sizes))
+        return _threads.share(_threads.team_size(self.n_threads, guess))
 
     def _ready(self, ws: Array, tables: Tables) -> Array:
         """A new workspace as the kernels that look at the loss want it: with the loss's parameter."""
@@ -241,8 +245,7 @@ class Network:
                 size = rows.stop - rows.start
                 losses[rows], out[rows] = ws[row_loss : row_loss + size], tables.block(ws, -1, A)[:size]
 
-        guess = _threads.seconds(2.0 * n * self._layout.n_parameters, n * sum(self.layer_sizes))
-        self._together(part, _threads.share(_threads.team_size(self.n_threads, guess)), lambda: list(pieces))
+        self._together(part, self._team(n), lambda: list(pieces))
         return losses
 
     def _gradient(

@@ -27,7 +27,7 @@ class _SklearnAdam(Adam):
 
 
 class Still(SGD):
-    """Leaves the parameters alone: for who only wants losses and gradients."""
+    """Leaves the parameters alone: for those who only want losses and gradients."""
 
     kernel = "none"
 

@@ -1,4 +1,4 @@
-"""MLPClassifier: scikit-learn's, to the letter, on compiled kernels."""
+"""MLPClassifier: scikit-learn's, with more, on compiled kernels."""
 
 from dataclasses import replace
 from numbers import Real
@@ -94,8 +94,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         How much the rows of each class count, beside their own weights; classes that are not named count 1. 'balanced':
         as if all classes were equally frequent. Not for several labels.
     label_smoothing : float, default 0
-        Of this share, less than 1, of each label nothing is known: it is divided evenly among the classes (Szegedy et
-        al. 2016); of several labels each is for itself. Rows to validate on keep their labels.
+        This share, less than 1, of each label is spread evenly over the classes (Szegedy et al. 2016); of several
+        labels, each is smoothed for itself. Rows to validate on keep their labels.
     scoring : str, callable or None, default None
         What early stopping goes by: a name or function as in scikit-learn; 'loss', the negative loss on the rows to
         validate on; None: accuracy, or R2.
@@ -110,8 +110,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     rho : float, default 0.9
         For 'rmsprop': the decay rate of the mean square.
     warmup : float, default 0
-        Over so many epochs, the first of all, the learning rate grows to what it would be, in each step by the same
-        amount.
+        Linear warm-up of the learning rate over this many epochs, counted from the first fit.
     diagnostics : bool, default False
         Fill `diagnostics_`, and warn in plain words if the network does not learn.
     n_threads : int or None, default None
@@ -132,7 +131,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss_curve_ : list of float
         `loss_` of each epoch. Not for 'lbfgs'.
     validation_scores_ : list of float or None
-        With early stopping, the accuracy on the rows set aside after each epoch.
+        With early stopping, the score (see `scoring`) on the rows set aside after each epoch.
     best_validation_score_ : float or None
         The largest of them.
     history_ : dict of list of float

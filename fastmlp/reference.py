@@ -1,4 +1,4 @@
-"""The slow twin: the whole package once more in plain NumPy and float64, written to be read.
+"""The slow twin: networks, losses and optimisers once more in plain NumPy and float64, written to be read.
 
 Names, arguments and numbers are those of the guide's class `MLP`; the fast kernels are tested against this file and
 never import it. Shapes: n rows, k outputs; X (n, layer_sizes[0]), W (fan_in, fan_out), b (1, fan_out). In formulas:

@@ -1,4 +1,4 @@
-"""MLPRegressor: scikit-learn's, to the letter, on compiled kernels."""
+"""MLPRegressor: scikit-learn's, with more, on compiled kernels."""
 
 from numbers import Real
 from typing import Any, ClassVar
@@ -53,7 +53,7 @@ diagnostics, n_threads, dtype, coefs_init, intercepts_init
     loss_ : float
         See `MLPClassifier`; the squared errors' mean over outputs, as in scikit-learn.
     validation_scores_ : list of float or None
-        With early stopping, R2 (see `score`) on the rows set aside after each epoch.
+        With early stopping, the score (see `scoring`) on the rows set aside after each epoch.
     out_activation_ : {'identity', 'exp'}
         The output's activation.
     best_loss_, loss_curve_, best_validation_score_, history_, diagnostics_, t_, coefs_, intercepts_, learning_rate_, \

@@ -1,7 +1,8 @@
 """Numba kernels for multi-layer perceptrons: they know arrays, integers and floats, and nothing of the classes above.
 
-Read them in this order: simd, pointwise, elementary, activations, softmax, sums, losses, optimizers (what happens to
-one number, or to a row of them); packing, gemm, dense, sparse, backprop (layers); team, gather, training (steps).
+Read them in this order: _jit, simd, pointwise, elementary, activations, softmax, sums, losses, own_loss, optimizers
+(what happens to one number, or to a row of them); packing, gemm, dense, sparse, dropout, backprop (layers); team,
+gather, updates, subnormals, training (steps).
 """
 
 from numba.core import config as _config

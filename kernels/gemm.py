@@ -41,11 +41,11 @@ _IN_PLACE, _PACKING, _PANEL, _REST = range(4)
 # Rows of B that are asked for before they are read: as many as the third cache, or the second, needs time for.
 _AHEAD = {_PACKING: 10, _PANEL: 4, _REST: 4}
 _SINGLE_ROW = 8, 4, 2, 1  # registers of columns at a time where C is a single row
-# Between strips of A, lest their rows share one place of the first cache; numbers.
-_STRIP_GAP = 16
-# Bytes: a panel of B, and what is packed of A, which is to stay in the second cache: so many rows,
-# as many as a block of dW has (updates.py), or more where k < KC. CPUs with AVX-512 have 1 MiB of it or more.
+_STRIP_GAP = 16  # numbers between strips of A, lest their rows share one place of the first cache
+# Rows of A that are packed together, more where k < KC: they are to stay in the second cache, of which CPUs with
+# AVX-512 have 1 MiB or more. A block of dW has as many (updates.py).
 BLOCK_ROWS = 128 if simd.REGISTER_BYTES == 64 else 64
+# Bytes: a panel of B, and those rows of A.
 _B_PANEL, _A_PANEL = KC_BYTES // 4 * NV * simd.REGISTER_BYTES, BLOCK_ROWS * (KC_BYTES + 8 * _STRIP_GAP)
 
 

@@ -58,7 +58,7 @@ def adam(h, p, g, m, v):
 
 
 def none(h, p, g):
-    """``p``: for who only wants the gradient"""
+    """``p``: for those who only want the gradient"""
     return p
 
 

@@ -85,7 +85,7 @@ def _offer_core_plain():
     """Lets another thread run."""
 
 
-if config.DISABLE_JIT:  # one member only: see n_threads in fastmlp/mlp.py
+if config.DISABLE_JIT:  # one member only: see `team_size` in fastmlp/_threads.py
     add, read, write, _offer_core = _add_plain, _read_plain, _write_plain, _offer_core_plain
 else:
     add, read, write, _offer_core = _add_lowered, _read_lowered, _write_lowered, _offer_core_lowered
@@ -93,7 +93,7 @@ else:
 
 @part
 def barrier(shared, size):
-    """Waits until all `size` members have come here. False if the team was abandoned (a member could not start)."""
+    """Waits until all `size` members have come here. False if the team was abandoned (a member failed)."""
     if size == 1:
         return True
     generation = read(shared, GENERATION)

@@ -205,7 +205,7 @@ def train(
     norms : (epochs, layers) float64
         Likewise the norm of each dW, if ``choices[TRACK]``.
     shared : (team.SHARED_SIZE,) int64
-        Zeros at the start; one for a team.
+        Zeros at the start; one array for each team.
     member, size : int
         Which of how many threads this is.
 
