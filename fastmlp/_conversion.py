@@ -61,9 +61,10 @@ def to_sklearn(est: "BaseMLP") -> Any:
     kind = theirs_of(type(est))
     model = kind()
     parameters = {name: value for name, value in est.get_params().items() if name in model.get_params()}
-    names = {est.activation} if isinstance(est.activation, str) else set(est.activation)
-    if len(names) == 1:
-        parameters["activation"] = _NAMES.get(next(iter(names)), next(iter(names)))
+    given = [est.activation] if isinstance(est.activation, str) else est.activation
+    names = {_NAMES.get(name, name) for name in given}
+    if len(names) <= 1:  # of no hidden layer: whatever
+        parameters["activation"] = names.pop() if names else model.activation
     for name in set(parameters) & {"solver", "learning_rate", "loss", "activation"}:
         (constraint,) = kind._parameter_constraints[name]
         if not constraint.is_satisfied_by(parameters[name]):

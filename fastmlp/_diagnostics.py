@@ -1,6 +1,5 @@
 """Why a network does not learn: looks at its layers for some rows of the training data, and says so in plain words."""
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from . import _validation as validation
 from ._own_loss import OwnLoss
 from ._trainer import Data
 from .kernels.backprop import A, Z
@@ -100,7 +100,7 @@ def diagnose(est: "BaseMLP", network: "EstimatorNetwork", data: Data, norms: lis
         "gradient_norm": norms, "dead_units": dead, "saturated_units": saturated, "messages": found,
     }  # fmt: skip
     if found and not curve[-1] <= _LEARNED * curve[0]:
-        warnings.warn("The network does not learn. " + " ".join(found), ConvergenceWarning, stacklevel=6)
+        validation.warn("The network does not learn. " + " ".join(found), ConvergenceWarning)
 
 
 def _saturated(name: str, a: Array) -> float:

@@ -1,7 +1,6 @@
 """The solver L-BFGS: scipy's iteration, with losses and gradients by the compiled epoch."""
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +54,7 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
         raise ValueError(f"{NOT_FINITE} The loss of the initial weights or its gradient is not finite.{where}")
 
     reached: list[Array] = []  # the parameters after the last iteration
+    stopped: list[bool] = []  # by a callback
 
     def after_iteration(intermediate_result: Any) -> None:
         reached[:] = [intermediate_result.x.copy()]
@@ -65,6 +65,7 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
             network.parameters = intermediate_result.x
             watcher.begin()
             if watcher.end():
+                stopped.append(True)
                 raise StopIteration
 
     est.n_iter_ = 0
@@ -77,7 +78,7 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
         if not reached:
             raise
         result = scipy.optimize.OptimizeResult(x=reached[0], nit=est.n_iter_, status=0)
-        warnings.warn(f"Training interrupted by user after {est.n_iter_} iterations.", stacklevel=6)
+        validation.warn(f"Training interrupted by user after {est.n_iter_} iterations.")
     if not np.isfinite(result.x).all():
         raise ValueError(NOT_FINITE)
     network.parameters = result.x
@@ -86,11 +87,10 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
     if not math.isfinite(loss):
         raise ValueError(NOT_FINITE + _diagnostics.where_not_finite(network, data))
     est.loss_ = (loss / est._loss_divisor() + penalty) / weight
-    if result.status != 0:
+    if result.status != 0 and not stopped:
         hint = f"\nIncrease the number of iterations (max_iter={est.max_iter})." if result.nit >= est.max_iter else ""
-        warnings.warn(
+        validation.warn(
             f"lbfgs failed to converge after {est.n_iter_} iteration(s) (status={result.status}):\n{result.message}\n"
             f"{hint}\nScaling the data may help, too: see sklearn.preprocessing.",
             ConvergenceWarning,
-            stacklevel=6,
         )

@@ -211,7 +211,7 @@ class Network:
         evaluation = self._own_evaluation()
         return self._code if evaluation is None else (evaluation.address, loss_kernels.OWN)
 
-    def _together(self, work: Callable[[int, int], Any], size: int, give_up: Callable[[], None]) -> Any:
+    def _together(self, work: Callable[[int, int], Any], size: int, give_up: Callable[[], object]) -> Any:
         """`_threads.together` for work that needs the loss."""
         evaluation = self._own_evaluation()
         together = _threads.together if evaluation is None else evaluation.together

@@ -93,7 +93,7 @@ class Evaluation:
                 )
         return arrays[0].reshape(-1), arrays[1].reshape(-1)
 
-    def together(self, work: Callable[[int, int], Any], size: int, give_up: Callable[[], None]) -> Any:
+    def together(self, work: Callable[[int, int], Any], size: int, give_up: Callable[[], object]) -> Any:
         """`_threads.together` for work that may call the function, which after a failure is not called any more."""
 
         def stop() -> None:

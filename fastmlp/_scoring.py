@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Iterator
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -44,13 +45,12 @@ class Rows(NamedTuple):
 def set_aside(est: "BaseMLP", data: Data, rng: Any) -> tuple[Data, Rows]:
     """What to train on, and some rows to validate on: only those are copied, the others stay where they are."""
     if est._split_state is None:
-        est._split_state = rng.get_state()
-    again = np.random.RandomState()
-    again.set_state(est._split_state)  # a fit that goes on must not validate on what it has been trained on
+        est._split_state = copy.deepcopy(rng)
+    else:  # a fit that goes on must not validate on what it has been trained on
+        rng = copy.deepcopy(est._split_state)
     train, test = train_test_split(
-        data.rows, random_state=again, test_size=est.validation_fraction, stratify=est._strata(data.y, data.rows)
+        data.rows, random_state=rng, test_size=est.validation_fraction, stratify=est._strata(data.y, data.rows)
     )
-    rng.set_state(again.get_state())
     if len(test) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
     y = data.y.reshape(data.x.shape[0], -1)[test]
@@ -90,4 +90,7 @@ class Judge:
         if self.scorer is None:
             return est._score_outputs(y, outputs, weights), loss
         chosen = {"sample_weight": weights} if weights is not None and _takes_weights(self.scorer) else {}
-        return float(self.scorer(self.model, x, self.labels, **chosen)), loss
+        score = self.scorer(self.model, x, self.labels, **chosen)
+        if not isinstance(score, Real):
+            raise TypeError(f"scoring must give a number, got {score!r}")
+        return float(score), loss

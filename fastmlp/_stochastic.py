@@ -2,7 +2,7 @@
 
 import math
 import time
-import warnings
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,18 +75,32 @@ def fit(
             raise
         del loop.norms[est.n_iter_ :]
         keeps_best = held_out is not None
-        warnings.warn(f"Training interrupted by user after {est.n_iter_} epochs.", stacklevel=5)
+        validation.warn(f"Training interrupted by user after {est.n_iter_} epochs.")
     except BaseException:
         if incremental:  # `fit` trains a copy
             loop.checkpoint.restore()
         raise
     if est.diagnostics:
         _diagnostics.diagnose(est, network, data, loop.norms)
+    if keeps_best and loop.best_score == -math.inf:
+        validation.warn(
+            "No epoch had a validation score that is a number: the weights are those of the last epoch.",
+            ConvergenceWarning,
+        )
+        keeps_best = False
     if keeps_best:
         est._last = network.parameters.copy()
         network.parameters = est._best
     else:
         est._best = est._last = None
+
+
+def _factor(given: Any) -> float:
+    """What a schedule gives, checked."""
+    factor = float(given) if isinstance(given, Real) else math.nan
+    if not 0 <= factor < math.inf:
+        raise ValueError(f"learning_rate must give finite numbers of at least 0, got {given!r}")
+    return factor
 
 
 def _until_converged(loop: "_Loop", watcher: "Watcher") -> None:
@@ -98,11 +112,10 @@ def _until_converged(loop: "_Loop", watcher: "Watcher") -> None:
         if loop.epochs_left() <= 0:
             break
     if loop.schedule is None:  # a schedule is meant to go to its end
-        warnings.warn(
+        validation.warn(
             f"Stochastic Optimizer: Maximum iterations ({loop.est.max_iter}) reached and the optimization hasn't"
             " converged yet.",
             ConvergenceWarning,
-            stacklevel=6,
         )
 
 
@@ -119,9 +132,7 @@ class _Loop:
         if est.batch_size != "auto":
             size = min(est.batch_size, n)
             if size < est.batch_size:
-                warnings.warn(
-                    "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
-                )
+                validation.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         options = Options(
             batch_size=size,
             shuffle=bool(est.shuffle),
@@ -147,8 +158,8 @@ class _Loop:
             if est._best is None or not est.early_stopping:
                 est._best = network.parameters.copy()
             if held_out.labels is not None:
-                weights = data.row_weights if data.row_weights.size else None
-                self.judge_of_training = Judge(est, network, Rows(data.x, data.y.reshape(data.x.shape[0], -1), weights))
+                rows = Rows(data.x, data.y.reshape(data.x.shape[0], -1), None)  # as X_val, which has no weights
+                self.judge_of_training = Judge(est, network, rows)
         if est._schedule_epoch >= est.max_iter:
             est._schedule_epoch = 0  # it has come to its end and begins anew
         est.n_iter_ = 0
@@ -204,12 +215,17 @@ class _Loop:
         self._record("loss", est.loss_)
         self._record("learning_rate", est.learning_rate_)
         self._count_improvement()
+        for values in est.history_.values():
+            values += [math.nan] * (len(est.loss_curve_) - len(values))
         if est.learning_rate == "invscaling" and est.solver == "sgd":
             self._change_rate(est.learning_rate_init / (est.t_ + 1) ** est.power_t)
         return bool(est._no_improvement_count > est.n_iter_no_change) and self._stops()
 
     def _record(self, name: str, value: float) -> None:
-        self.est.history_.setdefault(name, []).append(value)
+        """An entry of this epoch; those of epochs that had none are NaN."""
+        values = self.est.history_.setdefault(name, [])
+        values += [math.nan] * (len(self.est.loss_curve_) - 1 - len(values))
+        values.append(value)
 
     def _rates(self, steps: int) -> Array:
         """The learning rates of the next epoch's steps; empty if all are the network's."""
@@ -221,9 +237,7 @@ class _Loop:
             rates = np.full(steps, est.learning_rate_)
         else:
             parts = (est._schedule_epoch * steps + step) / (est.max_iter * steps)
-            factors = np.array([schedule(float(t)) for t in parts], np.float64)
-            if factors.shape != (steps,) or not (np.isfinite(factors).all() and factors.min() >= 0):
-                raise ValueError(f"learning_rate must give finite numbers of at least 0, got {factors.min()}")
+            factors = np.array([_factor(schedule(float(t))) for t in parts])
             rates = est.learning_rate_init * factors
             est.learning_rate_ = float(rates[-1])
         if est.warmup:  # of the training, not of each fit that goes on
@@ -247,7 +261,7 @@ class _Loop:
             est.validation_scores_.append(score)
             if est.verbose:
                 print(f"Validation score: {score:f}")
-            improved = not score < est.best_validation_score_ + est.tol
+            improved = score >= est.best_validation_score_ + est.tol  # no NaN improves anything
             est.best_validation_score_ = self.best_score
         est._no_improvement_count = 0 if improved else est._no_improvement_count + 1
 
@@ -282,7 +296,7 @@ class _Loop:
             if isinstance(self.network.loss, OwnLoss):
                 advice = "Check that your loss and its gradient are finite for every prediction."
             raise ValueError(f"{NOT_FINITE} {where} {advice}") from None
-        warnings.warn(f"{where} Training stops, with the best weights so far.", ConvergenceWarning, stacklevel=7)
+        validation.warn(f"{where} Training stops, with the best weights so far.", ConvergenceWarning)
         est.n_iter_ += 1
         est.loss_ = math.nan
         est.loss_curve_.append(math.nan)

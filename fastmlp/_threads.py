@@ -43,7 +43,7 @@ def may_share(step: float) -> bool:
     return step >= 2 * _WORTH_A_MEETING
 
 
-def together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], None], apart: bool = False) -> Any:
+def together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], object], apart: bool = False) -> Any:
     """Runs ``work(member, size)`` in `size` threads, or in as many as can be started; the caller is member 0.
 
     Returns what member 0 does. If one fails, `give_up` is called, so that the others need not wait for it, and the
@@ -57,7 +57,7 @@ def together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], N
         _at_work.pop()
 
 
-def _together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], None], apart: bool) -> Any:
+def _together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], object], apart: bool) -> Any:
     first, members, all_counted = 0 if apart else 1, 0, allocate_lock()
     ended: dict[int, tuple[Any, BaseException | None]] = {}
     bell: SimpleQueue[None] = SimpleQueue()

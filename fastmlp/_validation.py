@@ -3,6 +3,8 @@
 import math
 import numbers
 import reprlib
+import sys
+import warnings
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+_LIBRARIES = "fastmlp", "sklearn", "joblib"  # whose lines no warning points to
 _SCAN_ROWS_BYTES = 1 << 22  # rows are scanned in pieces of about 4 MB, so that a memory-mapped array stays on disk
 
 
@@ -60,6 +63,14 @@ def dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
     if len(shares) != n_hidden:
         raise ValueError(f"dropout must be one number or {n_hidden}, one for each hidden layer; got {value!r}")
     return shares if any(shares) else ()
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """A warning that points to the line of the user's that called the package, through scikit-learn or not."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def flag(name: str, value: Any) -> bool:

@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.preprocessing import LabelBinarizer
@@ -136,7 +137,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         The largest of them.
     history_ : dict of list of float
         For each epoch 'loss' and 'learning_rate'; with rows to validate on 'validation_score' and 'validation_loss'
-        (without the penalty) after the epoch; with X_val also 'score', of the training rows. Not for 'lbfgs'.
+        (without the penalty) after the epoch; with X_val also 'score', of the training rows, which count alike here, as
+        those of X_val do. NaN in epochs that had none. Not for 'lbfgs'.
     diagnostics_ : dict
         With diagnostics, of the last fit: 'gradient_norm' of each epoch and layer; 'dead_units' and 'saturated_units',
         the shares of each hidden layer's units that are so for the first 1000 rows; 'messages'. Not for 'lbfgs'.
@@ -376,6 +378,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _targets_of(self, y: Any, known: bool = True) -> Array:
         classes, kind = self.classes_, self._label_binarizer.y_type_
         if not known:
+            y = y.toarray() if scipy.sparse.issparse(y) else y
             if y.ndim == 2 and y.shape[1] == 1 and not self._multilabel:
                 y = y.ravel()
             if (y.shape[1:] or (1,)) != ((len(classes),) if self._multilabel else (1,)):
@@ -410,7 +413,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             unknown = [label for label in given if label not in set(self.classes_)]
             if unknown:
                 raise ValueError(f"class_weight has {unknown}, which are not among the classes {self.classes_}")
-            of_class = np.array([given.get(label, 1.0) for label in self.classes_], np.float64)
+            of_class = [given.get(label, 1.0) for label in self.classes_]
+            if not all(isinstance(weight, Real) for weight in of_class):
+                raise ValueError(f"class_weight must hold numbers, got {given}")
+            of_class = np.array(of_class, np.float64)
             if not (np.isfinite(of_class).all() and of_class.min() >= 0 and of_class[y].max() > 0):
                 raise ValueError(f"class_weight must be finite, at least 0 and not 0 for all rows, got {given}")
         of_rows: Array = of_class[y]

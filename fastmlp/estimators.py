@@ -173,6 +173,8 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
             if weights is not None and not np.any(weights):
                 raise ValueError("sample_weight times class_weight must not be zero for all rows")
             rng = check_random_state(self.random_state)
+            if not self.diagnostics:
+                self.__dict__.pop("diagnostics_", None)  # those of an earlier fit
             if first:
                 dtype = x.dtype if self.dtype is None else validation.float_dtype(self.dtype)
                 network = self._initialize([x.shape[1], *hidden, self.n_outputs_], rng, dtype)
@@ -202,11 +204,13 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         kinds = (np.float64, np.float32)
         try:
             x = validate_data(self, X, accept_sparse="csr", dtype=kinds, order="C", reset=False)
-            labels = check_array(y, ensure_2d=False, dtype=None, input_name="y")
+            labels = check_array(y, ensure_2d=False, dtype=None, input_name="y", accept_sparse="csr")
             check_consistent_length(x, labels)
             targets = self._targets_of(labels, known=False)
-        except ValueError as error:
-            raise ValueError(f"X_val, y_val: {error}") from error
+            labels = labels.toarray() if scipy.sparse.issparse(labels) else labels
+        except (ValueError, TypeError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"X_val, y_val: {error}") from error
         data = _data(x, targets, None, dtype)
         return Rows(data.x, data.y.reshape(len(labels), -1), None, labels)
 
@@ -299,7 +303,8 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         network: EstimatorNetwork | None = self.__dict__.get("_net")
         if network is None or not network.holds(self.coefs_, self.intercepts_):
             coefs = [np.asarray(W) for W in self.coefs_]
-            dtype = np.float32 if all(W.dtype == np.float32 for W in coefs) else np.float64
+            arrays = [*coefs, *map(np.asarray, self.intercepts_)]
+            dtype = np.float32 if all(array.dtype == np.float32 for array in arrays) else np.float64
             network = self._build([len(coefs[0]), *(W.shape[1] for W in coefs)], dtype)
             network.weights = coefs
             network.biases = [np.reshape(b, (1, -1)) for b in self.intercepts_]
@@ -328,13 +333,14 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
                 with contextlib.suppress(ValueError):  # not finite: the checks below say so in scikit-learn's words
                     return network._outputs(X)
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), order="C", reset=False)
-        network = self._network()
-        return self._network_outputs(network, X)
+        X = validate_data(self, X, accept_sparse="csr", order="C", reset=False)
+        return self._network_outputs(self._network(), X)
 
     def _network_outputs(self, network: EstimatorNetwork, X: Any) -> Array:
         if not scipy.sparse.issparse(X):
             return network._outputs(validation.features("X", X, network.layer_sizes[0], network.dtype, scan=False))
+        if X.dtype.kind != "f":
+            X = X.astype(network.dtype)
         sparse = X.nnz < _SPARSE * X.shape[0] * X.shape[1]
         outputs = network.sparse_outputs(X) if sparse else None
         if outputs is not None:
@@ -423,9 +429,10 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
 
 def _is_ready(X: Any, y: Any) -> bool:
     """Whether scikit-learn's checks, which take half a millisecond, would change nothing and find nothing."""
-    for array in (X, y):
-        if type(array) is not np.ndarray or array.dtype.kind not in "fiub" or not np.isfinite(array.sum()):
-            return False
+    with np.errstate(over="ignore", invalid="ignore"):  # a sum that is not finite only means: look closer
+        for array in (X, y):
+            if type(array) is not np.ndarray or array.dtype.kind not in "fiub" or not np.isfinite(array.sum()):
+                return False
     if X.ndim != 2 or y.ndim != 1 or X.dtype not in (np.float32, np.float64):
         return False
     return len(X) == len(y) and X.shape[1] > 0 and validation._is_ready(X, X.shape[1], X.dtype)

@@ -4,10 +4,11 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import d2_pinball_score
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import assert_all_finite, check_array, check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
@@ -16,6 +17,18 @@ from .estimators import BaseMLP, goes_in_batches
 from .losses import Huber, Loss, Quantile
 
 Array = NDArray[Any]
+
+
+def _numbers(y: Any) -> Any:
+    """y, if it is an array of finite numbers."""
+    if scipy.sparse.issparse(y):
+        raise TypeError("y must be an array of numbers, got a sparse matrix: y.toarray() makes it one")
+    if y.dtype.kind not in "fiubO":
+        raise TypeError(f"y must be an array of numbers, got dtype {y.dtype}")
+    if y.dtype.kind in "fO":
+        y = y.astype(np.float64) if y.dtype.kind == "O" else y
+        assert_all_finite(y, input_name="y")
+    return y
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -217,6 +230,7 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         return self._score_outputs(self._targets_of(y), outputs, weights)
 
     def _encode(self, y: Any, incremental: bool) -> Array:
+        y = _numbers(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         self._check_range(y)
@@ -224,7 +238,7 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         return self._for_each_quantile(y)
 
     def _targets_of(self, y: Any, known: bool = True) -> Array:
-        targets, n_targets = np.asarray(y, np.float64), self.n_outputs_ // self._n_quantiles()
+        targets, n_targets = np.asarray(_numbers(y), np.float64), self.n_outputs_ // self._n_quantiles()
         if targets.size != len(targets) * n_targets:
             raise ValueError(f"y must have {n_targets} outputs, got shape {targets.shape}")
         self._check_range(targets)

@@ -7,6 +7,7 @@ import math
 from llvmlite import ir
 from numba import types
 from numba.core import config
+from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
 from ._jit import c_function
@@ -38,7 +39,7 @@ evaluate = _evaluate_plain if config.DISABLE_JIT else _evaluate_lowered
 
 @functools.lru_cache(maxsize=64)
 def compiled_pair(loss, gradient, dtype):
-    """The C function that maps two ``@njit`` functions of (y_true, y_pred) over numbers of `dtype`."""
+    """The C function that maps two ``@njit`` functions of (y_true, y_pred) over numbers of `dtype`; or TypeError."""
 
     def own_loss(rows, k, a, y, value, delta):
         for i in range(rows * k):  # what is left where one of them raises
@@ -48,4 +49,8 @@ def compiled_pair(loss, gradient, dtype):
             delta[i] = gradient(y[i], a[i])
 
     span = types.CPointer(types.float32 if dtype.itemsize == 4 else types.float64)
-    return c_function(types.void(types.int64, types.int64, span, span, span, span))(own_loss)
+    try:
+        return c_function(types.void(types.int64, types.int64, span, span, span, span))(own_loss)
+    except NumbaError as error:
+        message = "loss: two compiled functions must take two numbers, (y_true, y_pred), and give one; Numba says:"
+        raise TypeError(f"{message} {error}") from error
