@@ -21,6 +21,16 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
+def repeat(function):
+    """A function that calls `function` so many times."""
+
+    def run(times):
+        for _ in range(times):
+            function()
+
+    return run
+
+
 @dataclass(frozen=True)
 class Contestant:
     """A row of the tables of contestants.

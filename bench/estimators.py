@@ -6,29 +6,21 @@ from importlib import import_module
 import numpy as np
 
 from . import prediction
-from .contest import Contestant
+from .contest import Contestant, repeat
 from .workloads import Fit, Prediction, Search, fitted, learned
-
-
-def _repeat(function):
-    def run(times):
-        for _ in range(times):
-            function()
-
-    return run
 
 
 def _fit(home, case):
     make, small = import_module(home).MLPClassifier, case.checked()
     (X, y), (few, their_y) = case.data(), small.data()
     model = fitted(make(**small.parameters()), few, their_y)
-    return learned(model), _repeat(lambda: fitted(make(**case.parameters()), X, y))
+    return learned(model), repeat(lambda: fitted(make(**case.parameters()), X, y))
 
 
 def _search(home, case):
     make, small = import_module(home).MLPClassifier, case.checked()
     scores = small.search(make(**small.parameters())).cv_results_["mean_test_score"]
-    return scores, _repeat(lambda: case.search(make(**case.parameters())))
+    return scores, repeat(lambda: case.search(make(**case.parameters())))
 
 
 def _mlp(case):
@@ -47,7 +39,7 @@ def _fit_mlp(case):
     _put(model, start)
     history = model.fit(*small.data(), epochs=small.epochs, batch_size=200, shuffle=False)
     result = np.concatenate([*map(np.ravel, model.weights), *map(np.ravel, model.biases), history.loss])
-    return result, _repeat(lambda: _mlp(case).fit(X, y, epochs=case.epochs, batch_size=200))
+    return result, repeat(lambda: _mlp(case).fit(X, y, epochs=case.epochs, batch_size=200))
 
 
 def _put(model, vector):

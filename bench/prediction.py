@@ -7,23 +7,15 @@ import numpy as np
 
 from fastmlp.reference import layer_views
 
-from .contest import Contestant
+from .contest import Contestant, repeat
 from .workloads import fitted
 
 _ROWS_TOGETHER = 256  # that go through all layers of a compiled caller's network while they are in the cache
 
 
-def _repeat(predict, X):
-    def run(times):
-        for _ in range(times):
-            predict(X)
-
-    return run
-
-
 def prepare(predictor, case):
     predict, X = predictor(case), case.data()
-    return predict(X), _repeat(predict, X)
+    return predict(X), repeat(lambda: predict(X))
 
 
 def _layers(case):

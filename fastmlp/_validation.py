@@ -176,7 +176,7 @@ def _scan(name: str, array: Array) -> None:
             raise ValueError(f"{name} must be finite in {array.dtype}, got {array[index]} at {_place(name, index)}")
 
 
-def _as_kernel_array(array: Array, dtype: Any) -> Array:
+def kernel_array(array: Array, dtype: Any) -> Array:
     """`array` in C order, aligned, of `dtype`: itself if it is so already."""
     flags = array.flags
     if array.dtype != dtype or not (flags.c_contiguous and flags.aligned):
@@ -193,7 +193,7 @@ def _as_kernel_array(array: Array, dtype: Any) -> Array:
 
 def features(name: str, value: Any, n_features: int, dtype: Any, *, scan: bool = True) -> Array:
     """X as (n, n_features) in C order of `dtype`, finite if `scan` (else the caller's kernel looks)."""
-    if type(value) is np.ndarray and _is_ready(value, n_features, dtype):
+    if type(value) is np.ndarray and is_ready(value, n_features, dtype):
         if scan:
             _scan(name, value)
         return value
@@ -205,13 +205,13 @@ def features(name: str, value: Any, n_features: int, dtype: Any, *, scan: bool =
         raise ValueError(f"{name} must have {n_features} features (columns), got shape {array.shape}")
     if array.shape[0] == 0:
         raise ValueError(f"{name} is empty: at least one row is wanted, got shape {array.shape}")
-    array = _as_kernel_array(array, dtype)
+    array = kernel_array(array, dtype)
     if scan:
         _scan(name, array)
     return array
 
 
-def _is_ready(array: Array, n_features: int, dtype: Any) -> bool:
+def is_ready(array: Array, n_features: int, dtype: Any) -> bool:
     """Whether there is nothing to check or to convert: a prediction takes a microsecond, and so may its checks."""
     shape = array.shape
     return len(shape) == 2 and shape[1] == n_features and shape[0] > 0 and array.dtype == dtype and array.flags.carray
@@ -236,7 +236,7 @@ def like(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     array = numeric(name, value)
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-    return _as_kernel_array(array, dtype)
+    return kernel_array(array, dtype)
 
 
 def targets(
@@ -259,7 +259,7 @@ def targets(
             if loss == "gamma":
                 raise ValueError(f"{name} must have shape ({n_rows}, {k}) for gamma; class indices imply zeros")
             return _class_indices(name, array, k, dtype)
-        array = _as_kernel_array(array, dtype)
+        array = kernel_array(array, dtype)
         if look or output == "softmax":
             _check_range(name, array, output, loss, dtype)
         return array.reshape(-1)
@@ -311,4 +311,4 @@ def _class_indices(name: str, array: Array, k: int, dtype: Any) -> Array:
         raise ValueError(
             f"{name} must hold class indices 0 to {k - 1} (or one-hot rows), got {name}[{wrong[0]}] = {array[wrong[0]]}"
         )
-    return _as_kernel_array(array, dtype)
+    return kernel_array(array, dtype)

@@ -1,7 +1,7 @@
 """What MLPClassifier and MLPRegressor share: checks, the network behind `coefs_`, fit, predictions, conversions."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -13,11 +13,12 @@ from sklearn.callback import with_callbacks
 from sklearn.metrics import get_scorer_names
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import _conversion, _lbfgs, _stochastic
 from . import _validation as validation
 from ._callbacks import TakesCallbacks, Watcher
+from ._estimator_input import checked_weights, hidden_sizes, needs_no_checks, put, trainer_data, validation_pair
 from ._estimator_network import EstimatorNetwork
 from ._scoring import Rows, dense_parts
 from ._solvers import SOLVERS
@@ -157,17 +158,17 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         [(1, 8), (8, 1)]
         """
         watcher = Watcher(self, X, y, sample_weight)
-        self._fit(X, y, sample_weight, watcher, _validation_pair(X_val, y_val, eval_set))
+        self._fit(X, y, sample_weight, watcher, validation_pair(X_val, y_val, eval_set))
         watcher.close()
         return self
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, watcher: Watcher | None, pair: Any = None) -> Any:
         incremental = watcher is None
         with self._kept_unless_it_succeeds():
-            hidden = _hidden_sizes(self.hidden_layer_sizes)
+            hidden = hidden_sizes(self.hidden_layer_sizes)
             first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
             x, y = self._checked(X, y, first)
-            weights = _checked_weights(sample_weight, x)
+            weights = checked_weights(sample_weight, x)
             y = self._encode(y, incremental)
             weights = self._weigh_classes(y, weights, incremental)
             if weights is not None and not np.any(weights):
@@ -188,7 +189,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
                     network = network.twin()  # if this fit fails, the old one stays
                 network.use(method)
             network.alpha, network.n_threads = float(self.alpha), self.n_threads
-            data = _data(x, y, weights, network.dtype)
+            data = trainer_data(x, y, weights, network.dtype)
             self._adopt(network)
             held_out = None if pair is None else self._held_out(pair[0], pair[1], network.dtype)
             if self.solver == "lbfgs":
@@ -211,7 +212,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         except (ValueError, TypeError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"X_val, y_val: {error}") from error
-        data = _data(x, targets, None, dtype)
+        data = trainer_data(x, targets, None, dtype)
         return Rows(data.x, data.y.reshape(len(labels), -1), None, labels)
 
     def _check_unchanged(self, sizes: list[int], network: EstimatorNetwork) -> None:
@@ -240,7 +241,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
             raise
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        if reset and _is_ready(X, y):
+        if reset and needs_no_checks(X, y):
             self.n_features_in_ = X.shape[1]
             self.__dict__.pop("feature_names_in_", None)
             return X, y
@@ -268,7 +269,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
             ("coefs_init", self.coefs_init, network.coefs),
             ("intercepts_init", self.intercepts_init, network.intercepts),
         ):
-            _put(what, given, views)
+            put(what, given, views)
         if self.solver != "lbfgs":
             _stochastic.begin(self)
         return network
@@ -328,7 +329,7 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         state = self.__dict__
         network: EstimatorNetwork | None = state.get("_net")
         if type(X) is np.ndarray and network is not None and "feature_names_in_" not in state:
-            ready: bool = validation._is_ready(X, network.layer_sizes[0], network.dtype)
+            ready: bool = validation.is_ready(X, network.layer_sizes[0], network.dtype)
             if ready and network.named is self.activation and network.holds(self.coefs_, self.intercepts_):
                 with contextlib.suppress(ValueError):  # not finite: the checks below say so in scikit-learn's words
                     return network._outputs(X)
@@ -425,69 +426,6 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _is_ready(X: Any, y: Any) -> bool:
-    """Whether scikit-learn's checks, which take half a millisecond, would change nothing and find nothing."""
-    with np.errstate(over="ignore", invalid="ignore"):  # a sum that is not finite only means: look closer
-        for array in (X, y):
-            if type(array) is not np.ndarray or array.dtype.kind not in "fiub" or not np.isfinite(array.sum()):
-                return False
-    if X.ndim != 2 or y.ndim != 1 or X.dtype not in (np.float32, np.float64):
-        return False
-    return len(X) == len(y) and X.shape[1] > 0 and validation._is_ready(X, X.shape[1], X.dtype)
-
-
-def _validation_pair(X_val: Any, y_val: Any, eval_set: Any) -> Any:
-    """(X, y), or None."""
-    if eval_set is not None:
-        if X_val is not None or y_val is not None:
-            raise ValueError("eval_set is another way to pass X_val and y_val: give one of them")
-        pair = eval_set[0] if isinstance(eval_set, list) and len(eval_set) == 1 else eval_set
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise ValueError(f"eval_set must be a pair (X, y), or a list of one pair; got a {type(eval_set).__name__}")
-        return pair
-    if (X_val is None) != (y_val is None):
-        raise ValueError("X_val and y_val go together: one of them is missing")
-    return None if X_val is None else (X_val, y_val)
-
-
-def _hidden_sizes(value: Any) -> list[int]:
-    sizes = list(value) if isinstance(value, Iterable) else [value]
-    if np.any(np.array(sizes) <= 0):
-        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-    return [validation.integer(f"hidden_layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes)]
-
-
-def _put(what: str, given: Any, views: tuple[Array, ...]) -> None:
-    """Writes the arrays of a parameter into views."""
-    if given is None:
-        return
-    if len(given) != len(views):
-        raise ValueError(f"{what} must hold {len(views)} arrays, one for each layer; got {len(given)}")
-    for i, (array, view) in enumerate(zip(given, views, strict=True)):
-        view[...] = validation.like(f"{what}[{i}]", array, view.shape, view.dtype)
-        validation.scan(f"{what}[{i}]", view)
-
-
-def _checked_weights(sample_weight: Any, x: Any) -> Array | None:
-    if sample_weight is None:
-        return None
-    weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
-    if not np.any(weights):
-        raise ValueError("sample_weight must not be zero for all rows: there is nothing to learn from")
-    return np.ascontiguousarray(weights)
-
-
-def _data(x: Any, y: Array, weights: Array | None, dtype: Any) -> Data:
-    """What the epoch takes. A row of weight 0 is left out: a batch of such rows would have no mean."""
-    ready = validation._as_kernel_array
-    if scipy.sparse.issparse(x):
-        x = scipy.sparse.csr_array((ready(x.data, dtype), x.indices, x.indptr), shape=x.shape)
-    else:
-        x = ready(x, dtype)
-    rows = np.arange(x.shape[0]) if weights is None else np.flatnonzero(weights)
-    return Data(x, ready(y, dtype).reshape(-1), rows, np.empty(0) if weights is None else weights)
 
 
 def goes_in_batches(est: Any) -> bool:

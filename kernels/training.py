@@ -101,8 +101,11 @@ def weigh(first, last, order, start, row_weights, ws, k, delta, row_loss):
 
 
 @inlined
-def total_loss(rows, ws, row_loss):
-    """Sum of the rows' losses in float64: four running sums, since one is a chain of dependent additions."""
+def sum_of_losses(rows, ws, row_loss):
+    """Sum of the rows' losses, from position `row_loss` of ws on, in float64.
+
+    Four running sums, since one is a chain of dependent additions.
+    """
     s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
     for r in range(0, rows - 3, 4):
         i = row_loss + r
@@ -245,7 +248,7 @@ def train(
         if not barrier(shared, size):
             break
 
-        loss = total_loss(n_rows, ws, blocks[ROW_LOSS])
+        loss = sum_of_losses(n_rows, ws, blocks[ROW_LOSS])
         if not math.isfinite(loss):
             break
         if member == 0:
