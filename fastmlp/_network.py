@@ -20,8 +20,6 @@ from .optimizers import Optimizer
 
 Array = NDArray[Any]
 
-_PIECES = 8  # that a prediction is cut into for each of its threads
-
 
 class ForwardPass:
     """What a forward pass leaves for the backward pass."""
@@ -173,7 +171,7 @@ class Network:
         """Writes the outputs of many rows to `out`: the same bits for any number of threads."""
         n, size = len(x), tables.size
         team = self._team(n)
-        pieces = _threads.pieces(n, tables.rows, _PIECES * team if team > 1 else 1)
+        pieces = _threads.pieces(n, tables.rows, team)
         finite = []
 
         def part(member: int, members: int) -> None:
@@ -236,7 +234,7 @@ class Network:
         n, width = len(x), y.size // len(x)
         tables, losses = self._layout.tables(min(n, ROWS_TOGETHER)), np.empty(n)
         row_loss = tables.blocks[ROW_LOSS]
-        pieces = _threads.pieces(n, tables.rows, n)
+        pieces = iter([slice(first, min(first + tables.rows, n)) for first in range(0, n, tables.rows)])
 
         def part(member: int, members: int) -> None:
             ws = self._ready(np.empty(tables.size, self._dtype), tables)

@@ -108,13 +108,19 @@ def share(size: int) -> int:
     return min(size, max(1, _cores() // (len(_at_work) + 1))) if size > 1 and _at_work else size
 
 
-def pieces(n: int, block: int, most: int) -> Iterator[slice]:
-    """``range(n)`` in at most so many pieces of whole blocks, for members to take one after the other.
+def pieces(n: int, block: int, size: int) -> Iterator[slice]:
+    """``range(n)`` in pieces of whole blocks, for `size` members to take one after the other.
 
-    Who starts late, or loses its core for a while, takes fewer. (A list's iterator gives each of them to one thread.)
+    Who starts late, or loses its core for a while, takes fewer. They become smaller, for all to end together: half of
+    what would be a member's share of the rest (Polychronopoulos & Kuck 1987); for one member there is one piece.
     """
-    length = block * math.ceil(n / (block * most))
-    return iter([slice(first, min(first + length, n)) for first in range(0, n, length)])
+    found, first = [], 0
+    while first < n:
+        blocks = math.ceil((n - first) / block)
+        length = block * (blocks if size == 1 else max(1, blocks // (2 * size)))
+        found.append(slice(first, min(first + length, n)))
+        first += length
+    return iter(found)
 
 
 class Pace:
@@ -185,20 +191,20 @@ def team_size(n_threads: int | None, call: float, step: float = math.inf) -> int
 def _cores() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, int(min(cores, _quota(Path("/")))))
+    return max(1, int(min(cores, _quota("/"))))
 
 
 @functools.cache
-def _quota(root: Path) -> float:
+def _quota(root: str) -> float:
     """How many cores' time the control groups of this process (Linux, version 1 or 2) allow it: the least of them."""
     least = math.inf
     with contextlib.suppress(OSError, ValueError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
+        for line in Path(root, "proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
             if controllers == "":
-                folder, names = root / "sys/fs/cgroup", ["cpu.max"]
+                folder, names = Path(root, "sys/fs/cgroup"), ["cpu.max"]
             elif "cpu" in controllers.split(","):
-                folder, names = root / "sys/fs/cgroup/cpu", ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+                folder, names = Path(root, "sys/fs/cgroup/cpu"), ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
             else:
                 continue
             for path in (Path(group), *Path(group).parents):

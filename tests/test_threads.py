@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp import MLP, MLPRegressor, _network, _threads
+from fastmlp import MLP, MLPRegressor, _threads
 from fastmlp.fitting import History
 from fastmlp.kernels import JIT, backprop, training
 from fastmlp.kernels.backprop import ROWS_TOGETHER
@@ -400,13 +400,25 @@ def test_a_member_that_fails_stops_the_others(monkeypatch, network, data, team_o
     assert np.isfinite(mlp.fit(X, y, epochs=2).loss).all()
 
 
-@pytest.mark.parametrize("most", [1, 2, 7, 16])
-@pytest.mark.parametrize("n", [1, 255, 256, 257, 4096, 5001])
-def test_pieces_are_whole_blocks_and_make_up_the_range(n, most):
-    pieces = list(_threads.pieces(n, 256, most))
+@pytest.mark.parametrize("size", [1, 2, 7])
+@pytest.mark.parametrize("n", [1, 255, 256, 257, 4096, 50001])
+def test_pieces_are_whole_blocks_and_make_up_the_range(n, size):
+    pieces = list(_threads.pieces(n, 256, size))
     assert [i for piece in pieces for i in range(n)[piece]] == list(range(n))
-    assert len(pieces) <= most
     assert all(piece.start % 256 == 0 for piece in pieces)
+    assert len(pieces) <= (1 if size == 1 else 2 * size * (1 + math.log(n)))
+
+
+@pytest.mark.parametrize("n", [4096, 20000, 50000, 10**6])
+@pytest.mark.parametrize("size", [2, 3, 8])
+@pytest.mark.parametrize("late", [0.0, 0.1])
+def test_pieces_end_together(n, size, late):
+    """One of the members starts `late`, in shares of what each has to do: none waits for more than a block."""
+    pieces, free = list(_threads.pieces(n, 256, size)), [late * n / size] + [0.0] * (size - 1)
+    for piece in pieces:
+        member = free.index(min(free))
+        free[member] += piece.stop - piece.start
+    assert max(free) <= (n + late * n / size) / size + 256
 
 
 @NEEDS_JIT
@@ -416,19 +428,20 @@ def test_a_prediction_does_not_wait_for_a_thread_that_is_late(monkeypatch, netwo
 
     def count(*arguments):
         callers.append(threading.get_ident())
-        if len(callers) == 2 * _network._PIECES:
+        if len(callers) == pieces:
             all_done.set()
         return infer(*arguments)
 
     mlp = network([9, 20, 3])
-    X, _ = data(mlp, 2 * _network._PIECES * ROWS_TOGETHER)
+    X, _ = data(mlp, 5000)
     expected = mlp.predict(X)
+    pieces = len(list(_threads.pieces(5000, ROWS_TOGETHER, 2)))
     callers, all_done, start, infer = [], threading.Event(), _threads.start_new_thread, backprop.infer
     monkeypatch.setattr(_threads, "start_new_thread", start_late)
     monkeypatch.setattr(backprop, "infer", count)
     monkeypatch.setattr(_threads, "team_size", lambda *limits: 2)
     assert patiently(lambda: mlp.predict(X)).tobytes() == expected.tobytes()
-    assert len(callers) == 2 * _network._PIECES
+    assert len(callers) == pieces
     assert len(set(callers)) == 1
 
 
@@ -442,7 +455,7 @@ def test_a_prediction_that_fails_takes_no_more_pieces(monkeypatch, network, data
     monkeypatch.setattr(_threads, "team_size", lambda *limits: 2)
     monkeypatch.setattr(backprop, "infer", fail)
     with pytest.raises(MemoryError, match="from a member"):
-        patiently(lambda: mlp.predict(data(mlp, 2 * _network._PIECES * ROWS_TOGETHER)[0]))
+        patiently(lambda: mlp.predict(data(mlp, 5000)[0]))
     assert len(calls) <= 2
 
 
