@@ -20,6 +20,8 @@ from .optimizers import Optimizer
 
 Array = NDArray[Any]
 
+_PIECE_ROWS = 128  # that a thread takes at least: fewer use the weights too seldom
+
 
 class ForwardPass:
     """What a forward pass leaves for the backward pass."""
@@ -171,7 +173,7 @@ class Network:
         """Writes the outputs of many rows to `out`: the same bits for any number of threads."""
         n, size = len(x), tables.size
         team = self._team(n)
-        pieces = _threads.pieces(n, tables.rows, team)
+        pieces = _threads.pieces(n, _PIECE_ROWS, team)
         finite = []
 
         def part(member: int, members: int) -> None:

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp import MLP, MLPRegressor, _threads
+from fastmlp import MLP, MLPRegressor, _network, _threads
 from fastmlp.fitting import History
 from fastmlp.kernels import JIT, backprop, training
-from fastmlp.kernels.backprop import ROWS_TOGETHER
 
 NEEDS_JIT = pytest.mark.skipif(not JIT, reason="plain Python trains on one thread")
 PATIENCE = 20  # seconds after which a thread counts as stuck; a test that passes needs a few
@@ -435,7 +434,7 @@ def test_a_prediction_does_not_wait_for_a_thread_that_is_late(monkeypatch, netwo
     mlp = network([9, 20, 3])
     X, _ = data(mlp, 5000)
     expected = mlp.predict(X)
-    pieces = len(list(_threads.pieces(5000, ROWS_TOGETHER, 2)))
+    pieces = len(list(_threads.pieces(5000, _network._PIECE_ROWS, 2)))
     callers, all_done, start, infer = [], threading.Event(), _threads.start_new_thread, backprop.infer
     monkeypatch.setattr(_threads, "start_new_thread", start_late)
     monkeypatch.setattr(backprop, "infer", count)
