@@ -63,7 +63,7 @@ def checked_weights(sample_weight: Any, x: Any) -> Array | None:
     weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
     if not np.any(weights):
         raise ValueError("sample_weight must not be zero for all rows: there is nothing to learn from")
-    return np.ascontiguousarray(weights)
+    return validation.kernel_array(weights, np.float64)
 
 
 def trainer_data(x: Any, y: Array, weights: Array | None, dtype: Any) -> Data:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _threads
+from . import _validation as validation
 from ._layout import aligned_empty
 from .kernels import optimizers as optimizer_kernels
 from .kernels import team, training
@@ -91,9 +92,13 @@ class Options:
 
 
 def _rows_of_a_part(rows: int) -> int:
-    """Rows with a gradient of their own, if a batch goes in parts: an even number of them, for two threads to share."""
-    parts = 1 if rows <= _PART_ROWS else 2 * math.ceil(rows / (2 * _PART_ROWS))
-    return math.ceil(rows / parts / MR) * MR
+    """Rows with a gradient of their own, if a batch goes in parts: the most by which two threads share it evenly."""
+
+    def longest_share(part: int) -> float:
+        first = math.ceil(rows / part) // 2 * part
+        return max(first, rows - first, 0.53 * rows)  # that is even enough
+
+    return min(range(_PART_ROWS // MR * MR, _PART_ROWS // 2, -MR), key=longest_share)
 
 
 class Trainer:
@@ -109,7 +114,11 @@ class Trainer:
         if not dense and not x.has_canonical_format:
             x = x.copy()
             x.sum_duplicates()
-        self.x = (x.reshape(-1), none, none) if dense else (x.data, *map(np.int64, (x.indices, x.indptr)))
+        self.x = (
+            (x.reshape(-1), none, none)
+            if dense
+            else (x.data, *(validation.kernel_array(a, np.int64) for a in (x.indices, x.indptr)))
+        )
         rows = options.batch_size
         self.tables = network._layout.tables(rows, dropped=options.dropout)
         self.workspace = network._ready(aligned_empty(self.tables.size, network.dtype), self.tables)
@@ -119,7 +128,7 @@ class Trainer:
         self.gradient_vector = aligned_empty(parts * network._layout.n_parameters, network.dtype)
         self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, network.dtype)
         self.settings = np.append(network._settings(), options.clip_norm)
-        self.order = data.rows.copy()
+        self.order = data.rows.copy() if options.shuffle else data.rows
         self.choices = self._choices(part_rows)
         self.steps_per_epoch = math.ceil(len(self.order) / rows)
         steps = self.steps_per_epoch * epochs
@@ -127,9 +136,10 @@ class Trainer:
 
     def _part_rows(self) -> int:
         """Rows of the parts that a batch goes in, or 0: it pays where parameters are few and rows many."""
-        rows = _rows_of_a_part(self.options.batch_size)
-        parts = math.ceil(self.options.batch_size / rows)
-        return rows if parts > 1 and parts * self.network._layout.n_parameters < self.tables.size else 0
+        batch = self.options.batch_size
+        rows = _rows_of_a_part(batch)
+        few = math.ceil(batch / rows) * self.network._layout.n_parameters < self.tables.size
+        return rows if few and batch > _PART_ROWS else 0
 
     def _choices(self, part_rows: int) -> Array:
         options, network = self.options, self.network

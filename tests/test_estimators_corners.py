@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import pytest
 import scipy.sparse
+from numba.core import event
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier as Theirs
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -211,3 +212,19 @@ def test_equal_activations_convert():
         np.testing.assert_allclose(theirs.predict_proba(X), model.predict_proba(X), rtol=1e-12)
     model = MLPClassifier((), activation=[], max_iter=2, random_state=0).fit(X, LABELS)
     np.testing.assert_allclose(model.to_sklearn().predict_proba(X), model.predict_proba(X), rtol=1e-12)
+
+
+@pytest.mark.once
+def test_read_only_weights_and_indices_compile_nothing():
+    """pandas gives a column as a read-only array, which is another type to Numba."""
+    weights = RNG.uniform(0.1, 1, 60)
+    sparse = scipy.sparse.csr_array(np.where(np.abs(X) > 0.5, X, 0))
+    sparse.indices, sparse.indptr = sparse.indices.astype(np.int64), sparse.indptr.astype(np.int64)
+    for x in (X, sparse):
+        MLPRegressor(**SMALL).fit(x, X[:, 0], weights)
+    for array in (weights, sparse.data, sparse.indices, sparse.indptr):
+        array.flags.writeable = False
+    with event.install_recorder("numba:compile") as recorder:
+        for x in (X, sparse):
+            MLPRegressor(**SMALL).fit(x, X[:, 0], weights)
+    assert recorder.buffer == []

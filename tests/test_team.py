@@ -127,9 +127,9 @@ def test_parts_of_a_batch_divide_evenly_among_two_threads():
     for rows in range(1, 3000):
         part = _trainer._rows_of_a_part(rows)
         assert part % gemm.MR == 0
-        assert part - gemm.MR < min(rows, 128)
+        assert 64 <= part <= 128
         longest = max(last - first for first, last in (share(rows, part, member, 2) for member in range(2)))
-        assert part >= rows or longest <= 1.13 * rows / 2  # rows of parts are rounded up to whole tiles
+        assert rows <= 128 or longest <= 1.13 * rows / 2
 
 
 def test_the_shared_positions_are_a_cache_line_apart():
