@@ -114,11 +114,10 @@ class Trainer:
         if not dense and not x.has_canonical_format:
             x = x.copy()
             x.sum_duplicates()
-        self.x = (
-            (x.reshape(-1), none, none)
-            if dense
-            else (x.data, *(validation.kernel_array(a, np.int64) for a in (x.indices, x.indptr)))
-        )
+        if dense:
+            self.x = x.reshape(-1), none, none
+        else:
+            self.x = x.data, *(validation.kernel_array(array, np.int64) for array in (x.indices, x.indptr))
         rows = options.batch_size
         self.tables = network._layout.tables(rows, dropped=options.dropout)
         self.workspace = network._ready(aligned_empty(self.tables.size, network.dtype), self.tables)

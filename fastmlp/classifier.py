@@ -432,7 +432,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return replace(data, y=(1 - unknown) * y + unknown / k)
 
     def _strata(self, y: Array, rows: Array) -> Array | None:
-        return y[rows].astype(np.int8) if self.n_outputs_ == 1 else None
+        return np.array(["False", "True"])[y[rows].astype(np.intp)] if self.n_outputs_ == 1 else None
 
     def _output_and_loss(self) -> tuple[str, str]:
         if self._multiclass:
