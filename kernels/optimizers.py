@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ._jit import inlined
 from .pointwise import pointwise
-from .simd import absolute, sqrt, where
+from .simd import absolute, fma, quotient, sqrt, where
 
 # Positions in h. RATE is the learning rate; DECAY is weight decay times the learning rate (0 for biases): each method
 # takes that share of p away beside its step, which does not look at p (decoupled: Loshchilov & Hutter 2019).
@@ -43,8 +43,8 @@ def nesterov(h, p, g, s):
 
 def rmsprop(h, p, g, s):
     """``s = rho * s + (1 - rho) * g**2; p -= rate * g / (sqrt(s) + epsilon)`` (Tieleman & Hinton 2012)"""
-    s = h[SECOND] * s + h[SECOND_REST] * (g * g)
-    return p - h[DECAY] * p - h[RATE] * g / (sqrt(s) + h[EPSILON]), s
+    s = fma(h[SECOND], s, h[SECOND_REST] * (g * g))
+    return fma(-h[RATE], quotient(g, sqrt(s) + h[EPSILON]), p - h[DECAY] * p), s
 
 
 def adam(h, p, g, m, v):
@@ -52,9 +52,9 @@ def adam(h, p, g, m, v):
 
     The bias corrections of step t are in h: RATE holds ``rate / (1 - beta1**t)``, SCALE ``1 / sqrt(1 - beta2**t)``.
     """
-    m = h[FIRST] * m + h[FIRST_REST] * g
-    v = h[SECOND] * v + h[SECOND_REST] * (g * g)
-    return p - h[DECAY] * p - h[RATE] * m / (sqrt(v) * h[SCALE] + h[EPSILON]), m, v
+    m = fma(h[FIRST], m, h[FIRST_REST] * g)
+    v = fma(h[SECOND], v, h[SECOND_REST] * (g * g))
+    return fma(-h[RATE], quotient(m, fma(sqrt(v), h[SCALE], h[EPSILON])), p - h[DECAY] * p), m, v
 
 
 def none(h, p, g):

@@ -158,6 +158,22 @@ def sqrt(x):
     return x.call("sqrt", x.value) if isinstance(x, Lanes) else np.sqrt(x)
 
 
+def quotient(a, b):
+    """``a / b`` for normal `b`, to 1.5 ULP where the CPU has a good estimate of ``1 / b`` (AVX-512, float32).
+
+    The estimate has 14 bits; a step of Newton's iteration doubles them. A square root and a division together keep the
+    one unit busy that does both, for longer than all the other arithmetic of an update takes.
+    """
+    if not isinstance(b, Lanes) or REGISTER_BYTES < 64 or b.is_float64:
+        return a / b
+    i16 = ir.IntType(16)
+    kind = ir.FunctionType(b.vector, [b.vector, b.vector, i16])
+    estimate = cgutils.get_or_insert_function(b.builder.module, kind, "llvm.x86.avx512.rcp14.ps.512")
+    zeros, all_lanes = ir.Constant(b.vector, [0.0] * b.count), ir.Constant(i16, -1)
+    r = Lanes(b.builder, b.builder.call(estimate, [b.value, zeros, all_lanes]))
+    return a * fma(fma(-b, r, 1.0), r, r)
+
+
 def absolute(x):
     """`x` without its sign."""
     return x.call("fabs", x.value) if isinstance(x, Lanes) else np.abs(x)

@@ -49,6 +49,7 @@ OPERATIONS = {
     "reflected operators": lambda x, y: (1.0 - x) + (1.0 + y) + 2.0 * x + 1.0 / (y + 10.0),
     "negation": lambda x, y: -x,
     "division": lambda x, y: x / y,
+    "quotient": simd.quotient,
     "precision": lambda x, y: simd.where(x < y, 64.0, 64.0 * y) if simd.is_float64(x) else simd.where(x < y, 32.0, y),
 }
 _operations = pointwise(list(OPERATIONS.values()), inputs=(0, 1), outputs=(2,))
@@ -132,6 +133,27 @@ def test_fma_and_reflected_operators_within_their_roundings(dtype):
     assert np.max(error / (np.abs(x * y) + 0.5)) <= eps  # at most two roundings, half a spacing each
     exact = (1 - wide(x)) + (1 + wide(y)) + 2 * wide(x) + 1 / (wide(y) + 10)
     assert np.max(np.abs(operate("reflected operators", x, y) - exact)) <= 8 * eps * 8
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_quotients_are_good_to_the_last_bits(dtype):
+    """Of numbers of every size, down to where a quotient is subnormal; the divisor is normal, as an optimiser's is."""
+    rng, least, most = np.random.default_rng(0), *np.log2([np.finfo(dtype).tiny, np.finfo(dtype).max])
+    n = 400_000
+    b = np.exp2(rng.uniform(least, most - 2, n)).astype(dtype)
+    exact = np.exp2(rng.uniform(least, most - 1, n)) * rng.choice([-1, 1], n)
+    with np.errstate(over="ignore", under="ignore"):
+        a = (exact * b).astype(dtype)
+    fit = (np.abs(a) >= np.finfo(dtype).tiny) & np.isfinite(a)
+    a, b = a[fit], b[fit]
+    assert len(a) > n / 4
+    true = a.astype(np.longdouble) / b
+    unit = np.spacing(np.abs(true).astype(dtype)).astype(np.longdouble)
+    error = np.abs(operate("quotient", a, b) - true) / unit
+    assert error.max() <= 1.5
+    for a, b in ((0.0, 1.0), (-0.0, 1.0), (np.inf, 2.0), (-np.inf, 2.0), (np.nan, 2.0), (1.0, np.nan)):
+        given = np.full(3, a, dtype), np.full(3, b, dtype)
+        assert_array_equal(operate("quotient", *given), given[0] / given[1])
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
