@@ -236,16 +236,17 @@ class Network:
         n, width = len(x), y.size // len(x)
         tables, losses = self._layout.tables(min(n, ROWS_TOGETHER)), np.empty(n)
         row_loss = tables.blocks[ROW_LOSS]
-        pieces = iter([slice(first, min(first + tables.rows, n)) for first in range(0, n, tables.rows)])
+        starts = iter(range(0, n, tables.rows))  # members take one after the other
 
         def part(member: int, members: int) -> None:
             ws = self._ready(np.empty(tables.size, self._dtype), tables)
-            for rows in pieces:
+            for first in starts:
+                rows = slice(first, min(first + tables.rows, n))
                 self._total_loss(x[rows], y[rows.start * width : rows.stop * width], tables, ws)
                 size = rows.stop - rows.start
                 losses[rows], out[rows] = ws[row_loss : row_loss + size], tables.block(ws, -1, A)[:size]
 
-        self._together(part, self._team(n), lambda: list(pieces))
+        self._together(part, self._team(n), lambda: list(starts))
         return losses
 
     def _gradient(
