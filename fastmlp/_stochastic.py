@@ -199,6 +199,8 @@ class _Loop:
         self.seconds = (time.perf_counter() - start) / n
         self.norms += (norms / steps).tolist()
         converged = any([self._after_epoch(*sums) for sums in losses.tolist()])
+        for values in self.est.history_.values():
+            values += [math.nan] * (len(self.est.loss_curve_) - len(values))
         self.checkpoint.take()
         return converged
 
@@ -215,8 +217,6 @@ class _Loop:
         self._record("loss", est.loss_)
         self._record("learning_rate", est.learning_rate_)
         self._count_improvement()
-        for values in est.history_.values():
-            values += [math.nan] * (len(est.loss_curve_) - len(values))
         if est.learning_rate == "invscaling" and est.solver == "sgd":
             self._change_rate(est.learning_rate_init / (est.t_ + 1) ** est.power_t)
         return bool(est._no_improvement_count > est.n_iter_no_change) and self._stops()
