@@ -40,6 +40,7 @@ def validation_pair(X_val: Any, y_val: Any, eval_set: Any) -> Any:
 
 
 def hidden_sizes(value: Any) -> list[int]:
+    """hidden_layer_sizes as a list, also of a single number."""
     sizes = list(value) if isinstance(value, Iterable) else [value]
     if np.any(np.array(sizes) <= 0):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
@@ -58,6 +59,7 @@ def put(what: str, given: Any, views: tuple[Array, ...]) -> None:
 
 
 def checked_weights(sample_weight: Any, x: Any) -> Array | None:
+    """sample_weight as the kernels take it, (n,) float64."""
     if sample_weight is None:
         return None
     weights = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)

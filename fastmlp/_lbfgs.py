@@ -29,15 +29,7 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
 
     Unlike scikit-learn's, the objective of several outputs is the one whose gradient is followed: their sum.
     """
-    asked = {
-        "dropout": validation.dropout(est.dropout, network.num_layers - 2),
-        "clip_norm": est.clip_norm,
-        "warmup": est.warmup,
-        "diagnostics": est.diagnostics,
-    }
-    for name, value in asked.items():
-        if value:
-            raise ValueError(f"{name} needs steps of a batch each, which solver='lbfgs' does not have")
+    _refuse_what_needs_steps(est, network)
     options = Options(batch_size=len(data.rows), shuffle=False, track_gradients=True, shared_penalty=True)
     trainer = Trainer(network, data, options, epochs=1)
     weight = data.weight
@@ -94,3 +86,15 @@ def fit(est: "BaseMLP", network: "EstimatorNetwork", data: Data, watcher: "Watch
             f"{hint}\nScaling the data may help, too: see sklearn.preprocessing.",
             ConvergenceWarning,
         )
+
+
+def _refuse_what_needs_steps(est: "BaseMLP", network: "EstimatorNetwork") -> None:
+    asked = {
+        "dropout": validation.dropout(est.dropout, network.num_layers - 2),
+        "clip_norm": est.clip_norm,
+        "warmup": est.warmup,
+        "diagnostics": est.diagnostics,
+    }
+    for name, value in asked.items():
+        if value:
+            raise ValueError(f"{name} needs steps of a batch each, which solver='lbfgs' does not have")

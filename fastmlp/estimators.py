@@ -340,8 +340,6 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
     def _network_outputs(self, network: EstimatorNetwork, X: Any) -> Array:
         if not scipy.sparse.issparse(X):
             return network._outputs(validation.features("X", X, network.layer_sizes[0], network.dtype, scan=False))
-        if X.dtype.kind != "f":
-            X = X.astype(network.dtype)
         sparse = X.nnz < _SPARSE * X.shape[0] * X.shape[1]
         outputs = network.sparse_outputs(X) if sparse else None
         if outputs is not None:

@@ -161,6 +161,22 @@ def first_half(
     return (n_rows + part_rows - 1) // part_rows if part_rows > 0 else 0
 
 
+@inlined
+def l2_penalty(alpha, layers, params):
+    """``alpha / 2 * sum(W**2)`` over all layers, in float64."""
+    penalty = 0.0
+    for l in range(layers.shape[0]):
+        penalty += alpha / 2 * squared_weights(l, layers, params)
+    return penalty
+
+
+@inlined
+def add_norms(epoch, layers, grads, norms):
+    """Adds the Euclidean norm of each layer's dW to ``norms[epoch]``."""
+    for l in range(layers.shape[0]):
+        norms[epoch, l] += math.sqrt(squared_weights(l, layers, grads))
+
+
 @kernel
 def train(
     steps, x, indices, starts, y, row_weights, rows, order, params, grads, slots, layers, blocks, ws,
@@ -218,7 +234,7 @@ def train(
         Steps done: fewer than asked for if a loss or an update was not finite. The parameters are finite all the same:
         a step with such a loss changes nothing, a parameter with such an update keeps its value.
     """
-    n_layers, n, batch, alpha, limit = layers.shape[0], order.size, choices[BATCH], settings[ALPHA], settings[CLIP_NORM]
+    n, batch, alpha, limit = order.size, choices[BATCH], settings[ALPHA], settings[CLIP_NORM]
     optimizer = choices[OPTIMIZER] if limit == 0 else _STAND_STILL
     width = y.size // (starts.size - 1 if starts.size > 0 else x.size // layers[0, FAN_IN])
     steps_per_epoch = (n + batch - 1) // batch
@@ -241,8 +257,7 @@ def train(
         penalty = 0.0
         if member == 0:
             if choices[SHARED_PENALTY] and alpha != 0:
-                for l in range(n_layers):
-                    penalty += alpha / 2 * squared_weights(l, layers, params)
+                penalty = l2_penalty(alpha, layers, params)
             rate = rates[step - steps[0]] if rates.size > 0 else settings[LEARNING_RATE]
             prepare(updates[0] + 1, rate, settings, constants)
         if not barrier(shared, size):
@@ -277,8 +292,7 @@ def train(
         done += 1
         if choices[TRACK]:
             if member == 0:
-                for l in range(n_layers):
-                    norms[epoch, l] += math.sqrt(squared_weights(l, layers, grads))
+                add_norms(epoch, layers, grads, norms)
             if parts > 0 and not barrier(shared, size):  # the next step begins with gradients of parts
                 break
         index += 1
