@@ -91,7 +91,7 @@ class Layout:
         shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         self._weights: list[Place] = [(w, shape) for (w, _), shape in zip(self.offsets, shapes, strict=True)]
         self._biases: list[Place] = [(b, (1, k)) for (_, b), (_, k) in zip(self.offsets, shapes, strict=True)]
-        self._tables: dict[tuple[int, bool, tuple[float, ...]], Tables] = {}
+        self._tables: dict[tuple[int, bool, tuple[float, ...], bool], Tables] = {}
 
     def views(self, vector: Array, names: tuple[str, str] = ("weights", "biases")) -> tuple[Views, Views]:
         """Views of each W, (fan_in, fan_out), and of each b, (1, fan_out), in a flat vector."""
@@ -100,7 +100,7 @@ class Layout:
         biases = [np.ndarray(shape, dtype, vector, start * size) for start, shape in self._biases]
         return Views(weights, vector, names[0], self), Views(biases, vector, names[1], self)
 
-    def tables(self, rows: int, keep_z: bool = False, dropped: tuple[float, ...] = ()) -> Tables:
+    def tables(self, rows: int, keep_z: bool = False, dropped: tuple[float, ...] = (), part: bool = False) -> Tables:
         """The tables for a workspace of so many rows.
 
         Parameters
@@ -111,16 +111,18 @@ class Layout:
             Whether every layer keeps its pre-activation, or only those whose backward needs it.
         dropped : tuple of float
             The share of each hidden layer's output that is dropped; empty: nothing.
+        part : bool
+            Whether the workspace is for parts of a batch (kernels/parts.py).
         """
-        key = rows, keep_z, dropped
+        key = rows, keep_z, dropped, part
         if key not in self._tables:
             if len(self._tables) >= 16:
                 self._tables.clear()
             self._tables[key] = self._build_tables(*key)
         return self._tables[key]
 
-    def _build_tables(self, rows: int, keep_z: bool, dropped: tuple[float, ...]) -> Tables:
-        end = 0
+    def _build_tables(self, rows: int, keep_z: bool, dropped: tuple[float, ...], part: bool) -> Tables:
+        end, ones = 0, int(part)
 
         def block(size: int) -> int:
             nonlocal end
@@ -131,18 +133,18 @@ class Layout:
         layers[:, backprop.KEEP] = dropout.ALL
         blocks = np.zeros(backprop.N_BLOCKS, np.int64)
         blocks[backprop.ZEROS] = block(max(self.sizes))
-        source = block(rows * self.sizes[0])
+        source = block(rows * (self.sizes[0] + ones))
         for l, row in enumerate(layers):
             fan_out, code = self.sizes[l + 1], self.codes[l]
             output = l == self.n_layers - 1
-            a = block(rows * fan_out)
+            a = block(rows * (fan_out + ones))
             z = block(rows * fan_out) if keep_z or output or activations.TABLE[code].keeps_z else a
             row[[backprop.FAN_IN, backprop.FAN_OUT, backprop.ACTIVATION]] = self.sizes[l], fan_out, code
             row[[backprop.W, backprop.B]] = self.offsets[l]
             row[[backprop.INPUT, backprop.Z, backprop.A, backprop.DELTA]] = source, z, a, block(rows * fan_out)
             source = a
             if not output and dropped and dropped[l] > 0:
-                source = block(rows * fan_out)
+                source = block(rows * (fan_out + ones))
                 keep = round((1 - dropped[l]) * dropout.ALL)
                 layers[l + 1, backprop.KEEP] = min(max(keep, 1), dropout.ALL - 1)
         blocks[backprop.TARGET] = block(rows * self.sizes[-1])

@@ -191,11 +191,13 @@ class Network:
         guess = _threads.seconds(2.0 * n * self._layout.n_parameters, n * sum(self.layer_sizes))
         return _threads.share(_threads.team_size(self.n_threads, guess))
 
-    def _ready(self, ws: Array, tables: Tables) -> Array:
+    def _ready(self, ws: Array, tables: Tables, part: bool = False) -> Array:
         """A new workspace as the kernels that look at the loss want it: with the loss's parameter."""
         k = len(self._loss_parameter)
         if k:
-            ws[tables.blocks[PARAMETER] :][: tables.rows * k].reshape(-1, k)[:] = self._loss_parameter
+            block = ws[tables.blocks[PARAMETER] :][: tables.rows * k]
+            rows = block.reshape(k, -1).T if part else block.reshape(-1, k)
+            rows[:] = self._loss_parameter
         return ws
 
     def _own_evaluation(self) -> Evaluation | None:

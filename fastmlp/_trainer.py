@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 from . import _threads
 from . import _validation as validation
 from ._layout import aligned_empty
+from .kernels import losses as loss_kernels
 from .kernels import optimizers as optimizer_kernels
 from .kernels import team, training
-from .kernels.gemm import MR
+from .kernels.simd import REGISTER_BYTES
 
 if TYPE_CHECKING:
     from ._network import Network
 
 Array = NDArray[Any]
 
-_PART_ROWS = 128  # at most so many rows have a gradient of their own: as few as serve a panel well
+# At most so many rows have a gradient of their own, since what they leave in all layers is to stay in a cache; a part
+# costs as much as so many rows more. Fewer parameters than _FEW have a gradient that stays in the first cache.
+_PART_ROWS, _COST_OF_A_PART, _FEW = 128, 8, 2048
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,15 @@ class Options:
     dropout: tuple[float, ...] = ()  # the share of each hidden layer; empty: nothing
 
 
-def _rows_of_a_part(rows: int) -> int:
-    """Rows with a gradient of their own, if a batch goes in parts: the most by which two threads share it evenly."""
+def _rows_of_a_part(rows: int, lanes: int, shared: bool) -> int:
+    """Rows with a gradient of their own: whole registers of them, and even shares for two threads if there may be."""
 
-    def longest_share(part: int) -> float:
-        first = math.ceil(rows / part) // 2 * part
-        return max(first, rows - first, 0.53 * rows)  # that is even enough
+    def time(part: int) -> int:
+        """Of a thread, in rows."""
+        parts = math.ceil(math.ceil(rows / part) / (2 if shared else 1))
+        return min(parts * part, math.ceil(rows / lanes) * lanes) + parts * _COST_OF_A_PART
 
-    return min(range(_PART_ROWS // MR * MR, _PART_ROWS // 2, -MR), key=longest_share)
+    return min(range(lanes, _PART_ROWS + 1, lanes), key=time)
 
 
 class Trainer:
@@ -118,33 +122,42 @@ class Trainer:
             self.x = x.reshape(-1), none, none
         else:
             self.x = x.data, *(validation.kernel_array(array, np.int64) for array in (x.indices, x.indptr))
-        rows = options.batch_size
-        self.tables = network._layout.tables(rows, dropped=options.dropout)
-        self.workspace = network._ready(aligned_empty(self.tables.size, network.dtype), self.tables)
-        guess = _threads.seconds(6.0 * network._layout.n_parameters * rows, rows * sum(network.layer_sizes))
-        part_rows = self._part_rows() if dense and _threads.may_share(guess) else 0
-        parts = math.ceil(rows / part_rows) if part_rows else 1
-        self.gradient_vector = aligned_empty(parts * network._layout.n_parameters, network.dtype)
-        self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, network.dtype)
-        self.settings = np.append(network._settings(), options.clip_norm)
+        rows, layout = options.batch_size, network._layout
         self.order = data.rows.copy() if options.shuffle else data.rows
-        self.choices = self._choices(part_rows)
         self.steps_per_epoch = math.ceil(len(self.order) / rows)
         steps = self.steps_per_epoch * epochs
+        guess = _threads.seconds(6.0 * layout.n_parameters * rows, rows * sum(network.layer_sizes))
         self.pace = _threads.Pace(_threads.team_size(network.n_threads, guess * steps, guess), guess)
+        part_rows = self._part_rows(guess) if dense else 0
+        self.in_parts = part_rows > 0
+        self.tables = layout.tables(part_rows or rows, dropped=options.dropout, part=self.in_parts)
+        self.workspace = aligned_empty(0, network.dtype)
+        parts = math.ceil(rows / part_rows) if part_rows else 1
+        self.part_losses = np.empty(parts)
+        self.gradient_vector = aligned_empty(parts * layout.n_parameters, network.dtype)
+        self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, network.dtype)
+        self.settings = np.append(network._settings(), options.clip_norm)
+        self.choices = self._choices(part_rows)
 
-    def _part_rows(self) -> int:
-        """Rows of the parts that a batch goes in, or 0: it pays where parameters are few and rows many."""
-        batch = self.options.batch_size
-        rows = _rows_of_a_part(batch)
-        few = math.ceil(batch / rows) * self.network._layout.n_parameters < self.tables.size
-        return rows if few and batch > _PART_ROWS else 0
+    def _part_rows(self, step: float) -> int:
+        """Rows of the parts that a batch goes in, or 0: they pay where parameters are few and rows many.
+
+        `step` is a guess at the seconds that a step takes.
+        """
+        rows, network = self.options.batch_size, self.network
+        if network._loss_codes[1] in (loss_kernels.ROW, loss_kernels.OWN):
+            return 0
+        part = _rows_of_a_part(rows, REGISTER_BYTES // network.dtype.itemsize, _threads.may_share(step))
+        gradients, parameters = math.ceil(rows / part) * network._layout.n_parameters, network._layout.n_parameters
+        few = 1.5 * gradients < network._layout.tables(rows).size
+        return part if few or parameters <= _FEW else 0
 
     def _choices(self, part_rows: int) -> Array:
         options, network = self.options, self.network
         choices = np.zeros(training.N_CHOICES, np.int64)
         choices[training.BATCH] = options.batch_size
         choices[training.PART_ROWS] = part_rows
+        choices[training.OWN] = self.tables.size if part_rows else 0
         choices[[training.LOSS, training.GRADIENT_OF]] = network._loss_codes
         choices[training.OPTIMIZER] = optimizer_kernels.CODES[network.optimizer.kernel]
         choices[training.SHUFFLE] = options.shuffle
@@ -189,12 +202,14 @@ class Trainer:
     def _call(self, size: int, first: int, last: int, losses: Array, norms: Array, rates: Array) -> int:
         """Steps `first` to `last` by `size` threads, or by those that can be started; how many steps were done."""
         network, data = self.network, self.data
+        self._provide(size if self.in_parts else 1)
         self.settings[:-1] = network._settings()
         shared = np.zeros(team.SHARED_SIZE, np.int64)
         arguments: tuple[Any, ...] = (
             np.array([first, last]), *self.x, data.y, data.row_weights, data.rows, self.order, network._parameters,
-            self.gradient_vector, network._slots, self.tables.layers, self.tables.blocks, self.workspace, self.choices,
-            self.settings, rates, network._updates, self.constants, network._shuffling(), losses, norms, shared,
+            self.gradient_vector, network._slots, self.tables.layers, self.tables.blocks, self.workspace,
+            self.part_losses, self.choices, self.settings, rates, network._updates, self.constants,
+            network._shuffling(), losses, norms, shared,
         )  # fmt: skip
 
         def abandon() -> None:
@@ -203,6 +218,13 @@ class Trainer:
         done = int(network._together(lambda member, size: training.train(*arguments, member, size), size, abandon))
         network._look()
         return done
+
+    def _provide(self, members: int) -> None:
+        """A workspace with room for so many, each with one of its own."""
+        if self.workspace.size < members * self.tables.size:
+            self.workspace = aligned_empty(members * self.tables.size, self.network.dtype)
+            for own in self.workspace.reshape(members, -1):
+                self.network._ready(own, self.tables, self.in_parts)
 
     def _diverged(self, step: int) -> None:
         self.network._reset_optimizer()

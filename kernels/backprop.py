@@ -86,7 +86,7 @@ def forward_scores(first, rows, params, layers, ws, step, known):
         if l >= known:
             dense(rows, layers[l, FAN_IN], fan_out, block(l, INPUT, first, rows, layers, ws), w, b, z)
         if l < n_layers - 1:
-            activate(layers[l, ACTIVATION], rows * fan_out, z, block(l, A, first, rows, layers, ws))
+            activate(layers[l, ACTIVATION], rows, fan_out, fan_out, z, block(l, A, first, rows, layers, ws))
             if layers[l + 1, KEEP] < ALL:
                 drop_inputs(l + 1, first, rows, layers, ws, step, layers[l, A], layers[l + 1, INPUT])
 
@@ -100,7 +100,7 @@ def output_activation(first, rows, layers, blocks, ws):
     if code == SOFTMAX:
         softmax(rows, k, (z, span(ws, blocks[VALUE] + first * k, rows * k), a))
     else:
-        activate(code, rows * k, z, a)
+        activate(code, rows, k, k, z, a)
 
 
 @inlined
@@ -121,6 +121,21 @@ def delta_from_outputs(first, rows, layers, blocks, ws, loss, gradient_of, scale
 
 
 @inlined
+def sum_of_losses(rows, ws, row_loss):
+    """Sum of the rows' losses, from position `row_loss` of ws on, in float64.
+
+    Four running sums, since one is a chain of dependent additions.
+    """
+    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+    for r in range(0, rows - 3, 4):
+        i = row_loss + r
+        s0, s1, s2, s3 = s0 + ws[i], s1 + ws[i + 1], s2 + ws[i + 2], s3 + ws[i + 3]
+    for r in range(rows - rows % 4, rows):
+        s0 += ws[row_loss + r]
+    return (s0 + s1) + (s2 + s3)
+
+
+@inlined
 def recursion(first, rows, params, layers, zero, ws, step):
     """`rows` rows from row `first` of the hidden layers' DELTA from the output layer's: ``(delta @ W.T) * f'(z)``.
 
@@ -133,7 +148,7 @@ def recursion(first, rows, params, layers, zero, ws, step):
         if layers[l, KEEP] < ALL:
             drop_inputs(l, first, rows, layers, ws, step, layers[l - 1, DELTA], layers[l - 1, DELTA])
         z, a = block(l - 1, Z, first, rows, layers, ws), block(l - 1, A, first, rows, layers, ws)
-        activate_backward(layers[l - 1, ACTIVATION], rows * fan_in, below, z, a)
+        activate_backward(layers[l - 1, ACTIVATION], rows, fan_in, fan_in, below, z, a)
 
 
 @inlined
@@ -303,7 +318,7 @@ def backward(
                 delta[i] *= a[i]
             softmax_backward(rows, k, (a, delta))
         else:
-            activate_backward(code, n, delta, block(top, Z, 0, rows, layers, ws), a)
+            activate_backward(code, rows, k, k, delta, block(top, Z, 0, rows, layers, ws), a)
     zero = zeros(layers, blocks, ws)
     recursion(0, rows, params, layers, zero, ws, 0)
     gradient(0, rows, 0, layers, zero, ws, grads)

@@ -58,8 +58,20 @@ def _drop_plain(key, first, rows, n, keep, source, target):
         target[r * n : (r + 1) * n] = np.where(stays, source[r * n : (r + 1) * n] * scale, source.dtype.type(0))
 
 
-def _emit_stays(builder, columns, row_key, keep, count):
-    """Which of `count` columns, a vector of i32, stay: `lowbias32` (C. Wellons 2018) with a key before and inside."""
+def _emit_halves(builder, key):
+    """The lower and the upper 32 bits of keys, of one or of a vector of them."""
+    shift, half = ir.Constant(_I64, 32), _I32
+    if isinstance(key.type, ir.VectorType):
+        shift, half = ir.Constant(key.type, [32] * key.type.count), ir.VectorType(_I32, key.type.count)
+    return builder.trunc(key, half), builder.trunc(builder.lshr(key, shift), half)
+
+
+def _emit_stays(builder, columns, low, high, keep):
+    """Which of the numbers in `columns` stay, under the halves of their rows' keys; all are vectors of i32, but `keep`.
+
+    The hash is `lowbias32` (C. Wellons 2018) with a key before and inside.
+    """
+    count = columns.type.count
 
     def constant(value):
         return ir.Constant(columns.type, [value] * count)
@@ -67,11 +79,16 @@ def _emit_stays(builder, columns, row_key, keep, count):
     def shifted(h, bits):
         return builder.xor(h, builder.lshr(h, constant(bits)))
 
-    low = splat(builder, builder.trunc(row_key, _I32), count)
-    high = splat(builder, builder.trunc(builder.lshr(row_key, ir.Constant(_I64, 32)), _I32), count)
     h = builder.mul(shifted(builder.add(columns, low), 16), constant(0x7FEB352D))
     h = builder.mul(builder.add(shifted(h, 15), high), constant(0x846CA68B))
     return builder.icmp_unsigned("<", shifted(h, 16), splat(builder, builder.trunc(keep, _I32), count))
+
+
+def _emit_scale(builder, keep, element):
+    """``ALL / keep`` in each lane of a register of such numbers, and a register of zeros."""
+    scale = builder.fdiv(ir.Constant(ir.DoubleType(), float(ALL)), builder.uitofp(keep, ir.DoubleType()))
+    scale = splat(builder, scale if element == scale.type else builder.fptrunc(scale, element), lanes_of(element))
+    return scale, ir.Constant(scale.type, [0.0] * scale.type.count)
 
 
 @intrinsic
@@ -81,17 +98,16 @@ def _drop_lowered(typing_context, key, first, rows, n, keep, source, target):
         element = source.type.pointee
         count = lanes_of(element)
         numbers = ir.VectorType(_I32, count)
-        scale = builder.fdiv(ir.Constant(ir.DoubleType(), float(ALL)), builder.uitofp(keep, ir.DoubleType()))
-        scale = splat(builder, scale if element == scale.type else builder.fptrunc(scale, element), count)
-        nothing = ir.Constant(scale.type, [0.0] * count)
+        scale, nothing = _emit_scale(builder, keep, element)
         zero, step = ir.Constant(_I64, 0), ir.Constant(_I64, count)
         with cgutils.for_range(builder, rows) as row:
             row_key, offset = _emit_mix(builder, key, builder.add(first, row.index)), builder.mul(row.index, n)
+            low, high = (splat(builder, half, count) for half in _emit_halves(builder, row_key))
             with cgutils.for_range_slice(builder, zero, n, step, inc=True) as (j, _):
                 mask, at = tail_mask(builder, builder.sub(n, j), count), builder.add(offset, j)
                 columns = splat(builder, builder.trunc(j, _I32), count)
                 columns = builder.add(columns, ir.Constant(numbers, list(range(count))))
-                stays = _emit_stays(builder, columns, row_key, keep, count)
+                stays = _emit_stays(builder, columns, low, high, keep)
                 x = builder.fmul(load(builder, builder.gep(source, [at]), count, mask), scale)
                 store(builder, builder.select(stays, x, nothing), builder.gep(target, [at]), mask)
         return context.get_dummy_value()
@@ -100,12 +116,51 @@ def _drop_lowered(typing_context, key, first, rows, n, keep, source, target):
     return types.void(i, i, i, i, i, source, target), generate
 
 
+@intrinsic
+def _drop_columns_lowered(typing_context, key, first, columns, n, pitch, keep, source, target):
+    def generate(context, builder, signature, arguments):
+        key, first, columns, n, pitch, keep, source, target = arguments
+        element = source.type.pointee
+        count = lanes_of(element)
+        scale, nothing = _emit_scale(builder, keep, element)
+        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), columns, ir.Constant(_I64, count), inc=True) as (
+            r,
+            _,
+        ):
+            keys = ir.Constant(ir.VectorType(_I64, count), ir.Undefined)
+            for lane in range(count):
+                row = builder.add(builder.add(first, r), ir.Constant(_I64, lane))
+                keys = builder.insert_element(keys, _emit_mix(builder, key, row), ir.Constant(_I32, lane))
+            low, high = _emit_halves(builder, keys)
+            with cgutils.for_range(builder, n) as column:
+                at = builder.add(builder.mul(column.index, pitch), r)
+                number = splat(builder, builder.trunc(column.index, _I32), count)
+                stays = _emit_stays(builder, number, low, high, keep)
+                x = builder.fmul(load(builder, builder.gep(source, [at]), count), scale)
+                store(builder, builder.select(stays, x, nothing), builder.gep(target, [at]))
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, i, i, i, i, i, source, target), generate
+
+
+def _drop_columns_plain(key, first, columns, n, pitch, keep, source, target):
+    """`drop_columns`, by NumPy."""
+    before, after = (span[: n * pitch].reshape(n, pitch)[:, :columns] for span in (source, target))
+    rows = before.T.copy().ravel()
+    _drop_plain(key, first, columns, n, keep, rows, rows)
+    after[...] = rows.reshape(columns, n).T
+
+
 # mix(key, number) -> int: a key of its own for each number
 mix = _mix_plain if config.DISABLE_JIT else _mix_lowered
 # drop(key, first, rows, n, keep, source, target): ``target = source * mask`` for rows x n numbers of two spans, which
 # may be the same. The mask is ``ALL / keep`` in about `keep` (1 to ALL - 1) of ALL places and 0 in the others; that of
 # row `first` and of those that follow, under the `key` of a step and layer.
 drop = _drop_plain if config.DISABLE_JIT else _drop_lowered
+# drop_columns(key, first, columns, n, pitch, keep, source, target): the same with a row of the batch in each of
+# `columns`, whole registers: spans of n rows, `pitch` apart.
+drop_columns = _drop_columns_plain if config.DISABLE_JIT else _drop_columns_lowered
 
 
 @inlined

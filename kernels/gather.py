@@ -1,13 +1,18 @@
 """The rows of a batch, picked by their numbers: inputs and targets, one after the other."""
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
+from . import simd
 from ._jit import inlined
+from .packing import emit_square
 from .pointwise import emit_run
 from .simd import span
+
+_I64 = ir.IntType(64)
 
 
 @intrinsic
@@ -28,7 +33,54 @@ def _pick_rows_plain(rows, n, numbers, source, target):
     target[: rows * n] = source[(numbers[:rows, None] * n + np.arange(n)).ravel()]
 
 
+@intrinsic
+def _pick_columns_lowered(typing_context, rows, n, numbers, source, target, pitch):
+    def generate(context, builder, signature, arguments):
+        rows, n, numbers, source, target, pitch = arguments
+        count = simd.lanes_of(source.type.pointee)
+        zero, step = ir.Constant(_I64, 0), ir.Constant(_I64, count)
+        columns = builder.and_(builder.add(rows, ir.Constant(_I64, count - 1)), ir.Constant(_I64, -count))
+        with cgutils.for_range_slice(builder, zero, columns, step, inc=True) as (r, _):
+            lines = []
+            for lane in range(count):
+                row = builder.add(r, simd.clamped_row(builder, lane, builder.sub(rows, r)))
+                number = builder.load(builder.gep(numbers, [row]))
+                lines.append(builder.gep(source, [builder.mul(number, n)]))
+            with cgutils.for_range_slice(builder, zero, n, step, inc=True) as (j, _):
+                place = builder.gep(target, [builder.add(builder.mul(j, pitch), r)])
+                emit_square(builder, [builder.gep(line, [j]) for line in lines], builder.sub(n, j), place, pitch)
+        return columns
+
+    i = types.int64
+    return types.int64(i, i, numbers, source, target, i), generate
+
+
+def _pick_columns_plain(rows, n, numbers, source, target, pitch):
+    """``target[:, r] = source[numbers[r]]`` for `rows` rows of n numbers, to rows of `pitch` numbers.
+
+    Whole registers are written; the columns beyond the last are like that. Returns how many columns there are.
+    """
+    lanes = simd.REGISTER_BYTES // source.itemsize
+    columns = -(-rows // lanes) * lanes
+    picked = numbers[np.minimum(np.arange(columns), rows - 1)]
+    target[: n * pitch].reshape(n, pitch)[:, :columns] = source[picked * n + np.arange(n)[:, None]]
+    return columns
+
+
 pick_rows = _pick_rows_plain if config.DISABLE_JIT else _pick_rows_lowered
+pick_columns = _pick_columns_plain if config.DISABLE_JIT else _pick_columns_lowered
+
+
+@inlined
+def pick_target_columns(rows, k, numbers, y, width, target, pitch):
+    """The k targets of each of the rows `numbers`, as columns: of k numbers of y, or of one (`width`), a class."""
+    if width == k:
+        pick_columns(rows, k, numbers, span(y, 0, y.size), target, pitch)
+        return
+    for i in range(k * pitch):
+        target[i] = 0
+    for r in range(rows):
+        target[int(y[numbers[r]]) * pitch + r] = 1
 
 
 @inlined

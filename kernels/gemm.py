@@ -99,8 +99,7 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
     with cgutils.for_range(builder, k):
         row = builder.load(b_row)
         registers = load(row, [None] * nv if in_panel else edges)
-        # From here on LLVM knows nothing of it, or it would keep and count on a pointer for each row of A.
-        position = builder.asm(ir.FunctionType(i64, [i64]), "", "=r,0", [builder.load(step)], False)
+        position = simd.opaque(builder, builder.load(step))  # or there would be a moving pointer for each row of A
         for a_row, sums in zip(a_rows, accumulators, strict=True):
             broadcast = simd.splat(builder, builder.load(builder.gep(a_row, [position])), count)
             for register, total in zip(registers, sums, strict=True):

@@ -16,8 +16,8 @@ from .elementary import log, softplus
 from .own_loss import evaluate
 from .pointwise import pointwise
 from .simd import absolute, where
-from .softmax import softmax_backward
-from .sums import row_sums
+from .softmax import softmax_backward, softmax_backward_columns
+from .sums import column_sums, row_sums
 
 # What the gradient of a row is taken with respect to. For a softmax z holds log a, and dL/d log a = a * dL/da. ROW is
 # for a pair that is not pointwise: it has a function here. OWN is for a loss of the user's own (own_loss.py), whose
@@ -254,8 +254,27 @@ def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, val
     else:
         _evaluate(loss, 1, n, n, (z, a, y, parameter, value, delta), (scale,))
     if gradient_of == OUTPUT or gradient_of == OWN:  # noqa: SIM109 (a tuple takes longer to compile)
-        activate_backward(output, n, delta, z, a)
+        activate_backward(output, rows, k, k, delta, z, a)
     elif gradient_of == LOG_OUTPUT:
         softmax_backward(rows, k, (a, delta))
     if k > 1:
         row_sums(rows, k, value, row_loss)
+
+
+@part
+def losses_and_delta_of_columns(
+    output, loss, gradient_of, columns, k, pitch, z, a, y, parameter, value, delta, row_loss, scale
+):  # fmt: skip
+    """The same for feature-major spans: k rows of `pitch` numbers, of which `columns` count, a row of the batch each.
+
+    For losses that are pointwise: `gradient_of` is neither ROW nor OWN.
+    """
+    if k == 1:
+        value = row_loss
+    _evaluate(loss, k, columns, pitch, (z, a, y, parameter, value, delta), (scale,))
+    if gradient_of == OUTPUT:
+        activate_backward(output, k, columns, pitch, delta, z, a)
+    elif gradient_of == LOG_OUTPUT:
+        softmax_backward_columns(columns, k, pitch, (a, delta))
+    if k > 1:
+        column_sums(k, pitch, value, row_loss)

@@ -300,12 +300,20 @@ def transpose(builder, registers):
     return registers
 
 
-def prefetch(builder, pointer):
-    """Asks for the cache line at `pointer`, which may be anywhere, to be brought into the first cache."""
+def opaque(builder, number):
+    """`number` (an i64), of which LLVM knows nothing from here on.
+
+    An index that it knows it may replace: by a moving pointer for each place that is read with it, say.
+    """
+    return builder.asm(ir.FunctionType(_I64, [_I64]), "", "=r,0", [number], False)
+
+
+def prefetch(builder, pointer, cache=1):
+    """Asks for the cache line at `pointer`, which may be anywhere, to be brought into the first or second `cache`."""
     byte = ir.IntType(8).as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    to_read, near, data = ir.Constant(_I32, 0), ir.Constant(_I32, 3), ir.Constant(_I32, 1)
+    to_read, near, data = ir.Constant(_I32, 0), ir.Constant(_I32, 4 - cache), ir.Constant(_I32, 1)
     builder.call(function, [builder.bitcast(pointer, byte), to_read, near, data])
 
 

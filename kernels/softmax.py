@@ -51,22 +51,48 @@ class _Row:
         return Lanes(self.builder, simd.splat(self.builder, number, self.count))
 
 
-class _ShortRows(_Row):
-    """As many rows as a register has lanes, a lane for each row, none longer than a register.
+class _Columns(_Row):
+    """As many rows as a register has lanes, a lane for each: spans have k registers, each `pitch` after the one before.
 
     No sum crosses lanes, and what is needed once in a row (a division, a logarithm) is computed for all rows at once.
     """
 
+    def __init__(self, builder, k, spans, pitch):
+        super().__init__(builder, k, spans)
+        self.pitch = pitch
+
+    def _column(self, i, j):
+        return self.builder.gep(self.spans[i], [self.builder.mul(j, self.pitch)])
+
+    def each(self, function, *totals):
+        builder = self.builder
+        with cgutils.for_range(builder, self.k) as loop:
+            places = [self._column(i, loop.index) for i in range(len(self.spans))]
+            numbers = [Lanes(builder, simd.load(builder, place, self.count)) for place in places]
+            results = function(*numbers, *(Lanes(builder, builder.load(total)) for total in totals))
+            for place, result in zip(places, results[: len(places)], strict=True):
+                if result is not None:
+                    simd.store(builder, result.value, place)
+            for total, new in zip(totals, results[len(places) :], strict=True):
+                builder.store(new.value, total)
+
+    def across(self, operation, total):
+        return Lanes(self.builder, self.builder.load(total))
+
+
+class _ShortRows(_Columns):
+    """The same for rows that lie one after the other, none longer than a register: they are turned round on the way."""
+
     def __init__(self, builder, k, spans, rows, inputs, outputs):
         """`rows` of the lanes are in use. The spans at `inputs` are read; `store` writes those at `outputs`."""
-        super().__init__(builder, k, spans)
+        super().__init__(builder, k, spans, None)
         self.rows, self.outputs = rows, outputs
         self.mask = simd.tail_mask(builder, k, self.count)
         self.columns = [cgutils.alloca_once(builder, ir.ArrayType(self.vector, self.count)) for _ in spans]
         for i in inputs:
             lanes = [simd.load(builder, self._row(spans[i], lane), self.count, self.mask) for lane in range(self.count)]
             for j, column in enumerate(simd.transpose(builder, lanes)):
-                builder.store(column, self._column(i, ir.Constant(_I64, j)))
+                simd.store(builder, column, self._column(i, ir.Constant(_I64, j)))
 
     def _row(self, span, lane):
         """Where the row of a lane starts; beyond the last, which is computed several times, that."""
@@ -74,24 +100,14 @@ class _ShortRows(_Row):
         return self.builder.gep(span, [self.builder.mul(row, self.k)])
 
     def _column(self, i, j):
-        return self.builder.gep(self.columns[i], [ir.Constant(_I64, 0), j])
-
-    def each(self, function, *totals):
-        builder = self.builder
-        with cgutils.for_range(builder, self.k) as loop:
-            places = [self._column(i, loop.index) for i in range(len(self.spans))]
-            values = function(*(Lanes(builder, builder.load(place)) for place in (*places, *totals)))
-            for place, value in zip((*places, *totals), values, strict=True):
-                if value is not None:
-                    builder.store(value.value, place)
-
-    def across(self, operation, total):
-        return Lanes(self.builder, self.builder.load(total))
+        register = self.builder.gep(self.columns[i], [ir.Constant(_I64, 0), j])
+        return self.builder.bitcast(register, self.vector.element.as_pointer())
 
     def store(self):
         builder = self.builder
         for i in self.outputs:
-            columns = [builder.load(self._column(i, ir.Constant(_I64, j))) for j in range(self.count)]
+            places = [self._column(i, ir.Constant(_I64, j)) for j in range(self.count)]
+            columns = [simd.load(builder, place, self.count) for place in places]
             for lane, row in enumerate(simd.transpose(builder, columns)):
                 simd.store(builder, row, self._row(self.spans[i], lane), self.mask)
 
@@ -155,6 +171,24 @@ def _row_kernel(emit, inputs, outputs):
     return apply
 
 
+def _columns_kernel(emit):
+    """A kernel (columns, k, pitch, spans) that does the same to k numbers in each of `columns`, whole registers."""
+
+    @intrinsic
+    def apply(typing_context, columns, k, pitch, spans):
+        def generate(context, builder, signature, arguments):
+            columns, k, pitch, spans = arguments
+            starts = [builder.extract_value(spans, i) for i in range(len(signature.args[3].types))]
+            count = ir.Constant(_I64, simd.lanes_of(starts[0].type.pointee))
+            with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), columns, count, inc=True) as (column, _):
+                emit(_Columns(builder, k, [builder.gep(start, [column]) for start in starts], pitch))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64, spans), generate
+
+    return apply
+
+
 def _softmax_plain(rows, k, spans):
     """``a = exp(z) / sum(exp(z))`` and its logarithm for `rows` rows of k scores; spans: z, log_a (may be z), a.
 
@@ -184,8 +218,24 @@ def _softmax_backward_plain(rows, k, spans):
         g[...] = np.where(top & (top.sum(axis=1, keepdims=True) == 1), others, g)
 
 
+def _columns_plain(function):
+    """From a function of rows one of columns: (columns, k, pitch, spans), k numbers in each column, `pitch` apart."""
+
+    def apply(columns, k, pitch, spans):
+        blocks = [span[: k * pitch].reshape(k, pitch)[:, :columns] for span in spans]
+        rows = [block.T.copy().ravel() for block in blocks]
+        function(columns, k, rows)
+        for block, numbers in zip(blocks, rows, strict=True):
+            block[...] = numbers.reshape(columns, k).T
+
+    return apply
+
+
 if config.DISABLE_JIT:
     softmax, softmax_backward = _softmax_plain, _softmax_backward_plain
+    softmax_columns, softmax_backward_columns = (_columns_plain(f) for f in (softmax, softmax_backward))
 else:
+    softmax_columns = _columns_kernel(_emit_softmax)
+    softmax_backward_columns = _columns_kernel(_emit_softmax_backward)
     softmax = _row_kernel(_emit_softmax, inputs=(0,), outputs=(1, 2))
     softmax_backward = _row_kernel(_emit_softmax_backward, inputs=(0, 1), outputs=(1,))

@@ -11,6 +11,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
+from . import simd
 from ._jit import inlined, part
 
 # Positions in the array of int64 that a team shares, a cache line apart.
@@ -65,6 +66,22 @@ def _offer_core_lowered(typing_context):
     return types.void(), generate
 
 
+@intrinsic
+def _fetch_lowered(typing_context, n, start):
+    def generate(context, builder, signature, arguments):
+        n, start = arguments
+        line = ir.Constant(n.type, simd.lanes_of(start.type.pointee) * 64 // simd.REGISTER_BYTES)
+        with cgutils.for_range_slice(builder, ir.Constant(n.type, 0), n, line, inc=True) as (i, _):
+            simd.prefetch(builder, builder.gep(start, [i]), cache=2)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, start), generate
+
+
+def _fetch_plain(n, start):
+    """Asks for the n numbers of a span, which other members have written, before they are needed."""
+
+
 def _add_plain(shared, index, value):
     """``shared[index] += value``; the number before. (Atomic when compiled, as the next two.)"""
     shared[index] += value
@@ -87,8 +104,10 @@ def _offer_core_plain():
 
 if config.DISABLE_JIT:  # one member only: see `team_size` in fastmlp/_threads.py
     add, read, write, _offer_core = _add_plain, _read_plain, _write_plain, _offer_core_plain
+    fetch = _fetch_plain
 else:
     add, read, write, _offer_core = _add_lowered, _read_lowered, _write_lowered, _offer_core_lowered
+    fetch = _fetch_lowered
 
 
 @part

@@ -26,9 +26,9 @@ from .backprop import (
     block,
     delta_from_outputs,
     forward_scores,
-    gradient,
     output_activation,
     recursion,
+    sum_of_losses,
     weights,
     zeros,
 )
@@ -36,17 +36,21 @@ from .dropout import step_key
 from .gather import gather_targets, pick_rows
 from .gemm import MR
 from .optimizers import ALPHA, CLIP_NORM, CODES, LEARNING_RATE, prepare
+from .parts import gradient_of_part, ones
 from .pointwise import not_finite
 from .simd import span
 from .sparse import sparse_scores
 from .subnormals import flush_subnormals, restore
-from .team import NOT_FINITE, barrier, read, share, write
-from .updates import squared_norm, squared_weights, update_all, update_share
+from .team import NOT_FINITE, barrier, fetch, read, share, write
+from .updates import squared_norm, squared_weights, update_all, update_from_parts, update_share
 
 # Positions in `choices`.
-BATCH, PART_ROWS, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(8)
-N_CHOICES = 8
+BATCH, PART_ROWS, OWN, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(9)
+N_CHOICES = 9
 _STAND_STILL = CODES["none"]
+# So many parameters, of which others have just written most, are asked for before a member needs the first; more would
+# push one another out of the cache.
+_FETCHED = 65536
 # What `apply_update` returns.
 UPDATED, UPDATE_NOT_FINITE, GRADIENT_NOT_FINITE = range(3)
 
@@ -101,21 +105,6 @@ def weigh(first, last, order, start, row_weights, ws, k, delta, row_loss):
 
 
 @inlined
-def sum_of_losses(rows, ws, row_loss):
-    """Sum of the rows' losses, from position `row_loss` of ws on, in float64.
-
-    Four running sums, since one is a chain of dependent additions.
-    """
-    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-    for r in range(0, rows - 3, 4):
-        i = row_loss + r
-        s0, s1, s2, s3 = s0 + ws[i], s1 + ws[i + 1], s2 + ws[i + 2], s3 + ws[i + 3]
-    for r in range(rows - rows % 4, rows):
-        s0 += ws[row_loss + r]
-    return (s0 + s1) + (s2 + s3)
-
-
-@inlined
 def forward_and_back(
     first, rows, start, x, indices, starts, y, width, row_weights, order, params, layers, blocks, ws, choices, zero,
     key, scale,
@@ -140,25 +129,42 @@ def forward_and_back(
 
 @inlined
 def first_half(
-    start, n_rows, scale, x, indices, starts, y, width, row_weights, order, params, grads, layers, blocks, ws, choices,
-    zero, key, member, size,
+    start, n_rows, scale, x, indices, starts, y, width, row_weights, order, params, grads, layers, blocks, ws,
+    part_losses, choices, zero, key, member, size,
 ):  # fmt: skip
     """A member's share of a batch of `n_rows` rows, through all layers and back; arguments as in `forward_and_back`.
 
-    Gives the number of parts that the batch goes in, whose gradients are now at ``grads[part * params.size :]``; or 0.
+    Gives the number of parts that the batch goes in, whose gradients are now at ``grads[part * params.size :]``, and
+    their losses in `part_losses`; or 0.
     """
     part_rows = choices[PART_ROWS]
-    grain, together = (part_rows, part_rows) if part_rows > 0 else (MR, ROWS_TOGETHER)
-    first, last = share(n_rows, grain, member, size)
-    for r in range(first, last, together):
-        m = min(together, last - r)
+    if size > 1 and params.size <= _FETCHED:
+        fetch(params.size, span(params, 0, params.size))
+    if part_rows > 0:
+        first, last = share(n_rows, part_rows, member, size)
+        for r in range(first, last, part_rows):
+            i = r // part_rows
+            part_losses[i] = gradient_of_part(
+                r, min(part_rows, last - r), i * params.size, start, x, y, width, row_weights, order, params, grads,
+                layers, blocks, ws, part_rows, choices[LOSS], choices[GRADIENT_OF], zero, key, scale,
+            )  # fmt: skip
+        return (n_rows + part_rows - 1) // part_rows
+    first, last = share(n_rows, MR, member, size)
+    for r in range(first, last, ROWS_TOGETHER):
         forward_and_back(
-            r, m, start, x, indices, starts, y, width, row_weights, order, params, layers, blocks, ws, choices, zero,
-            key, scale,
+            r, min(ROWS_TOGETHER, last - r), start, x, indices, starts, y, width, row_weights, order, params, layers,
+            blocks, ws, choices, zero, key, scale,
         )  # fmt: skip
-        if part_rows > 0:
-            gradient(r, m, r // part_rows * params.size, layers, zero, ws, grads)
-    return (n_rows + part_rows - 1) // part_rows if part_rows > 0 else 0
+    return 0
+
+
+@inlined
+def total(numbers, n):
+    """Sum of the first n numbers."""
+    result = 0.0
+    for i in range(n):
+        result += numbers[i]
+    return result
 
 
 @inlined
@@ -179,8 +185,8 @@ def add_norms(epoch, layers, grads, norms):
 
 @kernel
 def train(
-    steps, x, indices, starts, y, row_weights, rows, order, params, grads, slots, layers, blocks, ws,
-    choices, settings, rates, updates, constants, rng, losses, norms, shared, member, size,
+    steps, x, indices, starts, y, row_weights, rows, order, params, grads, slots, layers, blocks, workspaces,
+    part_losses, choices, settings, rates, updates, constants, rng, losses, norms, shared, member, size,
 ):  # fmt: skip
     """Steps ``steps[0]`` to ``steps[1]`` of a fit, counted from its start; every epoch has ``ceil(n / batch)``.
 
@@ -240,7 +246,11 @@ def train(
     steps_per_epoch = (n + batch - 1) // batch
     state = flush_subnormals()
     done = 0
+    own = choices[OWN]
+    ws = workspaces[member * own : (member + 1) * own] if own > 0 else workspaces
     zero = zeros(layers, blocks, ws)
+    if own > 0:
+        ones(layers, ws, choices[PART_ROWS])
     index, epoch = steps[0] % steps_per_epoch, 0
     for step in range(steps[0], steps[1]):
         if index == 0 and choices[SHUFFLE] and member == 0:
@@ -252,7 +262,7 @@ def train(
         weight = total_weight(order, start, n_rows, row_weights)
         parts = first_half(
             start, n_rows, 1.0 / weight, x, indices, starts, y, width, row_weights, order, params, grads, layers,
-            blocks, ws, choices, zero, step_key(rng, updates[0]), member, size,
+            blocks, ws, part_losses, choices, zero, step_key(rng, updates[0]), member, size,
         )  # fmt: skip
         penalty = 0.0
         if member == 0:
@@ -263,7 +273,7 @@ def train(
         if not barrier(shared, size):
             break
 
-        loss = sum_of_losses(n_rows, ws, blocks[ROW_LOSS])
+        loss = total(part_losses, parts) if parts > 0 else sum_of_losses(n_rows, ws, blocks[ROW_LOSS])
         if not math.isfinite(loss):
             break
         if member == 0:
@@ -271,10 +281,15 @@ def train(
             losses[epoch, 1] += penalty
             updates[0] += 1
         batch_alpha = ws.dtype.type(alpha / weight if choices[SHARED_PENALTY] else alpha)
-        failed = update_share(
-            start, n_rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, choices[TRACK],
-            batch_alpha, optimizer, constants, zero, member, size,
-        )  # fmt: skip
+        if parts > 0:
+            failed = update_from_parts(
+                parts, params, grads, slots, layers, batch_alpha, optimizer, constants, member, size
+            )
+        else:
+            failed = update_share(
+                start, n_rows, x, indices, starts, order, params, grads, slots, layers, ws, choices[TRACK], batch_alpha,
+                optimizer, constants, zero, member, size,
+            )  # fmt: skip
         if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
             if not barrier(shared, size):
                 break

@@ -6,7 +6,7 @@ from . import simd
 from ._jit import inlined, part
 from .backprop import DELTA, FAN_IN, FAN_OUT, B, W, add_scaled, bias_gradient, block, weight_gradient, weights
 from .gemm import BLOCK_ROWS, MR
-from .optimizers import N_CONSTANTS, update
+from .optimizers import DECAY, N_CONSTANTS, update
 from .simd import span
 from .sparse import sparse_weight_gradient
 from .sums import sum_of_squares
@@ -15,6 +15,7 @@ from .team import share
 # A block of dW that is computed, then updated, has BLOCK_ROWS, enough to serve a panel of delta, and so many columns:
 # small enough that it stays in the second cache.
 _BLOCK_COLS = 768
+_TOGETHER = 16  # parameters that are one member's: a cache line or two
 _ZERO, _ONE = int64(0), int64(1)  # a literal is a type of its own, for which update_block would be compiled again
 
 
@@ -27,8 +28,8 @@ def update_block(m, n, pitch, optimizer, at, params, gradient, slots, constants,
     """
     size, n_parameters = (m - 1) * pitch + n, params.size
     # an optimiser touches only the slots that it has
-    first_slot = span(slots, at, min(size, slots.size))
-    second_slot = span(slots, n_parameters + at, min(size, slots.size - n_parameters))
+    first_slot = span(slots, at, size if slots.size > 0 else 0)
+    second_slot = span(slots, n_parameters + at, size if slots.size > n_parameters else 0)
     h = constants[first : first + N_CONSTANTS]
     spans = span(params, at, size), gradient, first_slot, second_slot
     return update(optimizer, m, n, pitch, spans, (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]))
@@ -78,16 +79,8 @@ def share_of_rows(l, layers, lanes, below, total, member, size):
 
 
 @inlined
-def add_parts(m, n, pitch, at, parts, n_parameters, grads):
-    """Adds to m x n numbers of the first part's gradient, from position `at` on, those of the other parts."""
-    size, one = (m - 1) * pitch + n, grads.dtype.type(1)
-    for i in range(1, parts):
-        add_scaled(0, m, n, pitch, (span(grads, i * n_parameters + at, size), span(grads, at, size)), (one,))
-
-
-@inlined
 def update_weights(
-    l, first, last, start, rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, track,
+    l, first, last, start, rows, x, indices, starts, order, params, grads, slots, layers, ws, track,
     batch_alpha, optimizer, constants, zero,
 ):  # fmt: skip
     """Rows `first` to `last` of dW of layer l, over the whole batch, and their update. Non-zero if some was not finite.
@@ -106,11 +99,9 @@ def update_weights(
             m, n = min(BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
             at, size_of_block = layers[l, W] + i * fan_out + j, (m - 1) * fan_out + n
             # a gradient that nobody looks at is computed in one place, which stays in the cache
-            there = at if track or sparse or parts > 0 else layers[l, W] + first * fan_out + j
+            there = at if track or sparse else layers[l, W] + first * fan_out + j
             dw = span(grads, there, size_of_block)
-            if parts > 0:
-                add_parts(m, n, fan_out, at, parts, params.size, grads)
-            elif not sparse:
+            if not sparse:
                 weight_gradient(l, i, m, j, n, 0, rows, layers, zero, ws, dw)
             if batch_alpha != 0:
                 add_scaled(0, m, n, fan_out, (span(params, at, size_of_block), dw), (batch_alpha,))
@@ -120,8 +111,8 @@ def update_weights(
 
 @inlined
 def update_share(
-    start, rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, track, batch_alpha, optimizer,
-    constants, zero, member, size,
+    start, rows, x, indices, starts, order, params, grads, slots, layers, ws, track, batch_alpha, optimizer, constants,
+    zero, member, size,
 ):  # fmt: skip
     """A member's share of all dW and db, and of their update. Arguments as in `update_weights`."""
     lanes, below, total, failed = simd.lanes(span(params, 0, 0)), 0, 0, 0
@@ -131,38 +122,71 @@ def update_share(
         first, last = share_of_rows(l, layers, lanes, below, total, member, size)
         below += tiles(l, layers, lanes)
         failed |= update_weights(
-            l, first, last, start, rows, parts, x, indices, starts, order, params, grads, slots, layers, ws, track,
+            l, first, last, start, rows, x, indices, starts, order, params, grads, slots, layers, ws, track,
             batch_alpha, optimizer, constants, zero,
         )  # fmt: skip
         if first < last == layers[l, FAN_IN]:  # b goes with the last row of W
-            if parts > 0:
-                add_parts(1, layers[l, FAN_OUT], 0, layers[l, B], parts, params.size, grads)
-            else:
-                bias_gradient(l, 0, rows, layers, ws, weights(l, layers, grads)[1])
+            bias_gradient(l, 0, rows, layers, ws, weights(l, layers, grads)[1])
             failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
     return failed
 
 
 @inlined
-def scale(first, last, grads, factor):
-    """``grads[first:last] *= factor``"""
-    for i in range(first, last):
-        grads[i] *= factor
+def end_of_parameters(layers):
+    """How many parameters there are: the last layer's b is their end."""
+    top = layers.shape[0] - 1
+    return layers[top, B] + layers[top, FAN_OUT]
+
+
+@inlined
+def update_range(first, last, params, grads, slots, layers, optimizer, constants):
+    """Updates the parameters `first` to `last`, whichever these are. Non-zero if some update was not finite."""
+    if constants[DECAY] == 0:  # for weights as for biases
+        gradient = span(grads, first, last - first)
+        return update_block(_ONE, last - first, _ZERO, optimizer, first, params, gradient, slots, constants, _ZERO)
+    failed = 0
+    for l in range(layers.shape[0]):
+        w, b, end = layers[l, W], layers[l, B], layers[l, B] + layers[l, FAN_OUT]
+        for start, stop, h in ((w, b, _ZERO), (b, end, int64(N_CONSTANTS))):
+            at, n = max(start, first), min(stop, last) - max(start, first)
+            if n > 0:
+                gradient = span(grads, at, n)
+                failed |= update_block(_ONE, n, _ZERO, optimizer, at, params, gradient, slots, constants, h)
+    return failed
+
+
+@inlined
+def add_parts(first, last, parts, layers, params, grads, batch_alpha):
+    """The gradient of a batch to ``grads[first:last]``, of which each part has left its own; and the penalty's."""
+    n, one = last - first, grads.dtype.type(1)
+    for i in range(1, parts):
+        add_scaled(0, 1, n, 0, (span(grads, i * params.size + first, n), span(grads, first, n)), (one,))
+    if batch_alpha != 0:
+        for l in range(layers.shape[0]):
+            at = max(first, layers[l, W])
+            n = min(last, layers[l, B]) - at
+            if n > 0:
+                add_scaled(0, 1, n, 0, (span(params, at, n), span(grads, at, n)), (batch_alpha,))
+
+
+@inlined
+def update_from_parts(
+    parts, params, grads, slots, layers, batch_alpha, optimizer, constants, member, size
+):  # fmt: skip
+    """A member's share of the parameters: the gradient, of which each part of the batch has left its own, and update.
+
+    `batch_alpha` is alpha for the batch. Non-zero if some update was not finite.
+    """
+    first, last = share(end_of_parameters(layers), _TOGETHER, member, size)
+    add_parts(first, last, parts, layers, params, grads, batch_alpha)
+    return update_range(first, last, params, grads, slots, layers, optimizer, constants)
 
 
 @inlined
 def update_all(factor, params, grads, slots, layers, optimizer, constants, member, size):
     """A member's share of the update with the whole gradient times `factor`. Non-zero if some was not finite."""
-    failed = 0
-    for l in range(layers.shape[0]):
-        fan_out = layers[l, FAN_OUT]
-        first, last = share(layers[l, FAN_IN], 1, member, size)
-        at, n = layers[l, W] + first * fan_out, (last - first) * fan_out
-        if factor != 1:
-            scale(at, at + n, grads, factor)
-        failed |= update_block(_ONE, n, _ZERO, optimizer, at, params, span(grads, at, n), slots, constants, _ZERO)
-        if member == 0:
-            if factor != 1:
-                scale(layers[l, B], layers[l, B] + fan_out, grads, factor)
-            failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
-    return failed
+    first, last = share(end_of_parameters(layers), _TOGETHER, member, size)
+    if factor != 1:
+        for i in range(first, last):
+            grads[i] *= factor
+    return update_range(first, last, params, grads, slots, layers, optimizer, constants)

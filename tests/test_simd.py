@@ -261,6 +261,7 @@ SHORT = """
     import inspect
     import numpy as np
     from fastmlp import MLP
+    from fastmlp._trainer import Trainer
     from fastmlp.kernels import backprop, training
 
     calls = {}
@@ -272,7 +273,7 @@ SHORT = """
             copies = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
             call_of = dict(zip(names, copies, strict=True))
             if "y" not in call_of or call_of["y"].size > 0:
-                calls[name] = kernel, call_of
+                calls[name, name == "train" and in_parts] = kernel, call_of
             return kernel(*arguments)
 
         setattr(module, name, call)
@@ -283,22 +284,29 @@ SHORT = """
         recorded(training, name)
     X, y = np.random.default_rng(0).random((16, 3)), np.eye(2)[np.arange(16) % 2]
     mlp = MLP([3, 5, 1, 4, 2], "gelu", "softmax", optimizer="adam", random_state=0, alpha=0.1)
+    in_parts = True
+    mlp.fit(X, y, epochs=1, batch_size=8)
+    Trainer._part_rows, in_parts = lambda *_: 0, False
     mlp.fit(X, y, epochs=1, batch_size=8)
     mlp.update_parameters(*mlp.backward(X, y, mlp.forward(X), return_input_gradient=True)[:2])
     mlp.loss_and_gradients(X, y)
 
+    trained = ["x", "params", "grads", "slots", "workspaces", "constants", "losses"]
     short = {
-        "infer": ["params"], "total_loss": ["params", "ws"], "backward": ["params", "ws", "grads"],
-        "train": ["x", "params", "grads", "slots", "ws", "constants", "losses"],
-        "apply_update": ["params", "grads", "slots", "constants"],
+        ("infer", False): ["params"], ("total_loss", False): ["params", "ws"],
+        ("backward", False): ["params", "ws", "grads"],
+        ("apply_update", False): ["params", "grads", "slots", "constants"],
+        ("train", False): trained, ("train", True): [*trained, "part_losses"],
     }
+    assert set(short) == set(calls)
     for kernel_name, names in short.items():
         kernel, arguments = calls[kernel_name]
         copies = {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in arguments.items()}
         kernel(*copies.values())
         for name in names:
             copies = {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in arguments.items()}
-            copies[name] = copies[name][: -16 if name == "ws" else -1]  # blocks of ws are rounded up to 16 numbers
+            # blocks of a workspace are rounded up to 16 numbers
+            copies[name] = copies[name][: -16 if name in ("ws", "workspaces") else -1]
             try:
                 kernel(*copies.values())
             except IndexError:

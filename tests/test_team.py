@@ -1,5 +1,6 @@
 """The thread team: shares, the barrier with real threads, a team that is abandoned."""
 
+import itertools
 import threading
 from itertools import pairwise
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastmlp import _trainer
-from fastmlp.kernels import JIT, gemm, team
+from fastmlp.kernels import JIT, team
 
 NEEDS_JIT = pytest.mark.skipif(not JIT, reason="plain Python has teams of one only: members would share the GIL")
 PATIENCE = 60  # seconds after which a thread counts as stuck; a test that passes needs none of it
@@ -123,13 +124,13 @@ def test_add_returns_what_was_there_before():
     assert shared[5] == 12
 
 
-def test_parts_of_a_batch_divide_evenly_among_two_threads():
-    for rows in range(1, 3000):
-        part = _trainer._rows_of_a_part(rows)
-        assert part % gemm.MR == 0
-        assert 64 <= part <= 128
+def test_parts_of_a_batch_are_whole_registers_and_divide_evenly_among_two_threads():
+    for lanes, shared, rows in itertools.product((4, 16), (False, True), range(1, 3000)):
+        part = _trainer._rows_of_a_part(rows, lanes, shared)
+        assert part % lanes == 0
+        assert part <= 128
         longest = max(last - first for first, last in (share(rows, part, member, 2) for member in range(2)))
-        assert rows <= 128 or longest <= 1.13 * rows / 2
+        assert not shared or rows <= 128 or longest <= 1.25 * rows / 2
 
 
 def test_the_shared_positions_are_a_cache_line_apart():

@@ -70,6 +70,7 @@ SHAPES = {  # layer sizes, activation, output, rows, batch size: with shares of 
 }
 
 
+@pytest.mark.usefixtures("both_ways")
 @NEEDS_JIT
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adamw"])

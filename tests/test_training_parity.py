@@ -72,6 +72,7 @@ def test_the_cases_cover_every_pair():
         assert all(frozenset([(a, x), (b, y)]) in met for x, y in product(first, second))
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("case", AFFORDABLE, ids=lambda case: "-".join(map(str, case.values())))
 def test_fifty_epochs_agree_with_the_reference(network, data, twin, case):
     options = dict(case)
@@ -123,6 +124,7 @@ def test_layers_larger_than_a_block(network, data, twin, sizes, dtype):
     assert_within(history.loss, losses, LIMITS[dtype], "loss")
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_track_gradients_and_validation_loss(network, data, twin):
     mlp = network([3, 5, 4, 2], "gelu", "softmax", optimizer="momentum", dtype=np.float64, alpha=0.1)
     expected = twin(mlp, shuffle=True)
@@ -171,6 +173,7 @@ def assert_same_state(a, b):
         np.testing.assert_array_equal(value, b[name], err_msg=name)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS if JIT else ["adam"])
 @pytest.mark.parametrize("dtype", LIMITS)
@@ -193,6 +196,7 @@ def test_three_epochs_and_three_more_are_six(network, data, monkeypatch, dtype, 
     assert_same_state(train(6), whole)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.skipif(not JIT, reason="plain Python trains on one thread")
 @pytest.mark.parametrize("sizes", [[13, 37, 9, 3], [1, 1], [130, 70, 3]])
 @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adamw"])

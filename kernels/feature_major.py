@@ -1,0 +1,194 @@
+"""Products of matrices that have a row for each feature and a lane for each row of a batch.
+
+Where layers are narrow, a register that is filled along a layer is half empty, stored under a mask, and read back
+before it has reached the cache. A register with one feature of sixteen rows of the batch is full whatever the widths.
+
+Such a matrix is a span (`simd.span`) of rows of `pitch` numbers, whole registers, so that nothing is masked. W and dW
+are as ever: fan_in rows of fan_out numbers.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic
+
+from . import simd
+from ._jit import part
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+# So many rows of C are computed together, two registers of each: as many sums as there are registers for.
+_TALL = 8 if simd.REGISTERS == 32 else 6 if simd.REGISTER_BYTES == 32 else 5
+# So many dot products are computed together: 4 rows with _WITH_FOUR others, or what is left, 2 or 1, with more.
+_DOTS = 16 if simd.REGISTERS == 32 else 8
+_WITH_FOUR, _WITH_TWO, _WITH_ONE = _DOTS // 4, _DOTS // 2, _DOTS
+
+
+def _emit_fma(builder, a, b, total):
+    """``total += a * b`` for two vectors and the place of a third."""
+    a, b, before = (simd.Lanes(builder, value) for value in (a, b, builder.load(total)))
+    builder.store(simd.fma(a, b, before).value, total)
+
+
+def _zeros(builder, like, n):
+    """Places of `n` vectors of zeros, of numbers as at the pointer `like`."""
+    count = simd.lanes_of(like.type.pointee)
+    zero = ir.Constant(ir.VectorType(like.type.pointee, count), [0.0] * count)
+    places = [cgutils.alloca_once(builder, zero.type) for _ in range(n)]
+    for place in places:
+        builder.store(zero, place)
+    return places
+
+
+def _emit_combination(builder, rows, registers, k, a, sai, sak, b, c, pitch):
+    """``C = A @ B`` for `rows` rows and so many registers of C, from `c` on; those of B are from `b` on."""
+    count = simd.lanes_of(b.type.pointee)
+    columns = [_I64(v * count) for v in range(registers)]
+    a_rows, c_rows = [a], [c]
+    for _ in range(1, rows):
+        a_rows.append(builder.gep(a_rows[-1], [sai]))
+        c_rows.append(builder.gep(c_rows[-1], [pitch]))
+    sums = [_zeros(builder, b, registers) for _ in range(rows)]
+    b_row, step = cgutils.alloca_once(builder, b.type), cgutils.alloca_once(builder, _I64)
+    builder.store(b, b_row)
+    builder.store(_I64(0), step)
+    with cgutils.for_range(builder, k):
+        row, position = builder.load(b_row), simd.opaque(builder, builder.load(step))
+        vectors = [simd.load(builder, builder.gep(row, [column]), count) for column in columns]
+        for a_row, totals in zip(a_rows, sums, strict=True):
+            number = simd.splat(builder, builder.load(builder.gep(a_row, [position])), count)
+            for vector, total in zip(vectors, totals, strict=True):
+                _emit_fma(builder, number, vector, total)
+        builder.store(builder.gep(row, [pitch]), b_row)
+        builder.store(builder.add(position, sak), step)
+    for c_row, totals in zip(c_rows, sums, strict=True):
+        for column, total in zip(columns, totals, strict=True):
+            simd.store(builder, builder.load(total), builder.gep(c_row, [column]))
+
+
+@intrinsic
+def _combinations(typing_context, rows, columns, k, a, sai, sak, b, c, pitch):
+    """`combine` for up to _TALL rows of C and two registers of columns."""
+
+    def generate(context, builder, signature, arguments):
+        rows, columns, *operands = arguments
+        count = simd.lanes_of(operands[1].type.pointee)
+        done = builder.append_basic_block("combinations.done")
+        pair = builder.zext(builder.icmp_signed(">", columns, _I64(count)), _I64)
+        switch = builder.switch(builder.add(builder.shl(rows, _I64(1)), pair), done)
+        for known in range(1, _TALL + 1):
+            for registers in (1, 2):
+                block = builder.append_basic_block(f"combinations.{known}.{registers}")
+                switch.add_case(_I64(2 * known + registers - 1), block)
+                builder.position_at_end(block)
+                _emit_combination(builder, known, registers, *operands)
+                builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, i, i, a, i, i, b, c, i), generate
+
+
+@part
+def _combine_lowered(m, k, columns, a, sai, sak, b, c, pitch):
+    """``C = A @ B``: row i of C is the sum over p of the rows of B, each times A's number at ``i * sai + p * sak``.
+
+    `columns` of C (m, pitch) are written, whole registers; B is (k, pitch).
+    """
+    pair, pieces = 2 * simd.lanes(c), (m + _TALL - 1) // _TALL
+    for j in range(0, columns, pair):  # a strip of B stays in the first cache
+        first, b_strip = 0, simd.advance(b, j)
+        for piece in range(1, pieces + 1):  # as even as they can be: 10 rows are 5 and 5, not 8 and 2
+            last = m * piece // pieces
+            a_piece, c_piece = simd.advance(a, first * sai), simd.advance(c, first * pitch + j)
+            _combinations(last - first, columns - j, k, a_piece, sai, sak, b_strip, c_piece, pitch)
+            first = last
+
+
+def _combine_plain(m, k, columns, a, sai, sak, b, c, pitch):
+    numbers = np.lib.stride_tricks.as_strided(a, (m, k), (sai * a.itemsize, sak * a.itemsize))
+    with np.errstate(all="ignore"):
+        c[: m * pitch].reshape(m, pitch)[:, :columns] = numbers @ b[: k * pitch].reshape(k, pitch)[:, :columns]
+
+
+def _emit_dots(builder, four, others, m, n, columns, left, right, pitch, out, ldo):
+    """``out[i, j] = left[i] . right[j]`` for `four` x `others` rows; there are m and n, and beyond them the last again.
+
+    Each register of sums becomes one number of `out`, as many together as a register has lanes.
+    """
+    count = simd.lanes_of(left.type.pointee)
+
+    def rows_of(start, rows, last, stride):
+        pointers = [start]
+        for i in range(1, rows):
+            there = builder.icmp_signed("<", _I64(i), last)
+            pointers.append(builder.gep(pointers[-1], [builder.select(there, stride, _I64(0))]))
+        return pointers
+
+    left_rows, right_rows = rows_of(left, four, m, pitch), rows_of(right, others, n, pitch)
+    out_rows = rows_of(out, four, m, ldo)
+    sums = _zeros(builder, left, four * others)
+    with cgutils.for_range_slice(builder, _I64(0), columns, _I64(count), inc=True) as (j, _):
+        position = simd.opaque(builder, j)  # or there would be a moving pointer for each row
+        x = [simd.load(builder, builder.gep(row, [position]), count) for row in left_rows]
+        y = [simd.load(builder, builder.gep(row, [position]), count) for row in right_rows]
+        for i, total in enumerate(sums):
+            _emit_fma(builder, x[i // others], y[i % others], total)
+    run = min(others, count)  # numbers side by side in `out` that come from one register
+    for start in range(0, len(sums), count):
+        numbers = simd.sums_of_lanes(builder, [builder.load(total) for total in sums[start : start + count]])
+        for lane in range(0, count, run):
+            row, column = divmod(start + lane, others)
+            lanes = ir.Constant(ir.VectorType(_I32, run), list(range(lane, lane + run)))
+            side_by_side = builder.shuffle_vector(numbers, numbers, lanes)
+            mask = simd.tail_mask(builder, builder.sub(n, _I64(column)), run)
+            simd.store(builder, side_by_side, builder.gep(out_rows[row], [_I64(column)]), mask)
+
+
+@intrinsic(prefer_literal=True)
+def _dots(typing_context, four, m, n, columns, left, right, pitch, out, ldo):
+    """`dots` for up to `four` rows of `left`: 4, 2 or 1, a literal."""
+
+    def generate(context, builder, signature, arguments):
+        rows = four.literal_value
+        _emit_dots(builder, rows, _DOTS // rows, *arguments[1:])
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(four, i, i, i, left, right, i, out, i), generate
+
+
+@part
+def _dots_lowered(m, n, columns, left, right, pitch, out, ldo):
+    """``out = left @ right.T`` over so many `columns`, whole registers: left (m, pitch), right (n, pitch).
+
+    out (m, n), its rows `ldo` apart, is written.
+    """
+    if n == 1 and ldo == 1:  # a column of out is a row, too
+        left, right, m, n, ldo = right, left, n, m, m
+    rest = m % 4 if m % 4 < 3 else 0
+    for j in range(0, n, _WITH_FOUR):
+        y, cols = simd.advance(right, j * pitch), min(_WITH_FOUR, n - j)
+        for i in range(0, m - rest, 4):
+            x, numbers = simd.advance(left, i * pitch), simd.advance(out, i * ldo + j)
+            _dots(4, min(4, m - i), cols, columns, x, y, pitch, numbers, ldo)
+    left, out = simd.advance(left, (m - rest) * pitch), simd.advance(out, (m - rest) * ldo)
+    if rest == 2:
+        for j in range(0, n, _WITH_TWO):
+            y, numbers = simd.advance(right, j * pitch), simd.advance(out, j)
+            _dots(2, rest, min(_WITH_TWO, n - j), columns, left, y, pitch, numbers, ldo)
+    elif rest == 1:
+        for j in range(0, n, _WITH_ONE):
+            y, numbers = simd.advance(right, j * pitch), simd.advance(out, j)
+            _dots(1, rest, min(_WITH_ONE, n - j), columns, left, y, pitch, numbers, ldo)
+
+
+def _dots_plain(m, n, columns, left, right, pitch, out, ldo):
+    with np.errstate(all="ignore"):
+        x, y = (span[: rows * pitch].reshape(rows, pitch)[:, :columns] for span, rows in ((left, m), (right, n)))
+        np.lib.stride_tricks.as_strided(out, (m, n), (ldo * out.itemsize, out.itemsize))[...] = x @ y.T
+
+
+combine = _combine_plain if config.DISABLE_JIT else _combine_lowered
+dots = _dots_plain if config.DISABLE_JIT else _dots_lowered
