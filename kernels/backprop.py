@@ -8,6 +8,8 @@ workspace `ws`. `blocks` holds the positions of what a network has once. The cal
 
 import math
 
+from numpy import int64
+
 from ._jit import inlined, kernel, part
 from .activations import SOFTMAX, activate, activate_backward, copy
 from .dense import dense, dense_bias_gradient, dense_input_gradient, dense_weight_gradient
@@ -19,13 +21,14 @@ from .softmax import softmax, softmax_backward
 
 # Columns of `layers`. Z may equal A where the activation's backward does not need z (see activations.py). INPUT is the
 # layer below's A, unless some of that is dropped: then KEEP is less than ALL (see dropout.py).
-FAN_IN, FAN_OUT, ACTIVATION, W, B, INPUT, Z, A, DELTA, KEEP = range(10)
+# (A literal is a type of its own to Numba, for which functions would be compiled again; an int64 is not.)
+FAN_IN, FAN_OUT, ACTIVATION, W, B, INPUT, Z, A, DELTA, KEEP = map(int64, range(10))
 N_COLUMNS = 10
 
 # Positions in `blocks`: a row of zeros as long as the widest layer; (rows, outputs) of targets, of the loss's parameter
 # and of scratch; one loss for each row. Who makes a workspace writes the parameter, and kernels only read it; where the
 # loss has none, the block is that of the targets.
-ZEROS, TARGET, PARAMETER, VALUE, ROW_LOSS = range(5)
+ZEROS, TARGET, PARAMETER, VALUE, ROW_LOSS = map(int64, range(5))
 N_BLOCKS = 5
 
 # Rows that go through all layers together: enough to reuse the weights, few enough to stay in the caches.
@@ -51,7 +54,7 @@ def weights(l, layers, params):
     return span(params, layers[l, W], fan_in * fan_out), span(params, layers[l, B], fan_out)
 
 
-@inlined
+@part
 def zeros(layers, blocks, ws):
     """The span of zeros; filled here, since a new workspace holds anything."""
     longest = 0
@@ -120,7 +123,7 @@ def delta_from_outputs(first, rows, layers, blocks, ws, loss, gradient_of, scale
     losses_and_delta(code, loss, gradient_of, rows, k, z, a, y, parameter, value, delta, row_loss, factor)
 
 
-@inlined
+@part
 def sum_of_losses(rows, ws, row_loss):
     """Sum of the rows' losses, from position `row_loss` of ws on, in float64.
 

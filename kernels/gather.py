@@ -7,7 +7,7 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from . import simd
-from ._jit import inlined
+from ._jit import part
 from .packing import emit_square
 from .pointwise import emit_run
 from .simd import span
@@ -56,10 +56,7 @@ def _pick_columns_lowered(typing_context, rows, n, numbers, source, target, pitc
 
 
 def _pick_columns_plain(rows, n, numbers, source, target, pitch):
-    """``target[:, r] = source[numbers[r]]`` for `rows` rows of n numbers, to rows of `pitch` numbers.
-
-    Whole registers are written; the columns beyond the last are like that. Returns how many columns there are.
-    """
+    """`pick_columns`, by NumPy."""
     lanes = simd.REGISTER_BYTES // source.itemsize
     columns = -(-rows // lanes) * lanes
     picked = numbers[np.minimum(np.arange(columns), rows - 1)]
@@ -68,10 +65,19 @@ def _pick_columns_plain(rows, n, numbers, source, target, pitch):
 
 
 pick_rows = _pick_rows_plain if config.DISABLE_JIT else _pick_rows_lowered
-pick_columns = _pick_columns_plain if config.DISABLE_JIT else _pick_columns_lowered
+_pick_columns = _pick_columns_plain if config.DISABLE_JIT else _pick_columns_lowered
 
 
-@inlined
+@part
+def pick_columns(rows, n, numbers, source, target, pitch):
+    """``target[:, r] = source[numbers[r]]`` for `rows` rows of n numbers, to rows of `pitch` numbers.
+
+    Whole registers are written; the columns beyond the last are like that. Returns how many columns there are.
+    """
+    return _pick_columns(rows, n, numbers, source, target, pitch)
+
+
+@part
 def pick_target_columns(rows, k, numbers, y, width, target, pitch):
     """The k targets of each of the rows `numbers`, as columns: of k numbers of y, or of one (`width`), a class."""
     if width == k:
@@ -83,7 +89,7 @@ def pick_target_columns(rows, k, numbers, y, width, target, pitch):
         target[int(y[numbers[r]]) * pitch + r] = 1
 
 
-@inlined
+@part
 def gather_targets(rows, k, numbers, y, width, target):
     """The k targets of each of the rows `numbers` to `target`: from k numbers of y, or from one (`width`), a class."""
     if width == k:

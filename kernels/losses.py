@@ -10,7 +10,7 @@ output activation through its derivative.
 import math
 from typing import NamedTuple
 
-from ._jit import part
+from ._jit import inlined, part
 from .activations import activate_backward
 from .elementary import log, softplus
 from .own_loss import evaluate
@@ -185,9 +185,14 @@ def _scaled(row):
     return scaled if row.parameter is None else scaled_with_parameter
 
 
-# _evaluate(code, rows, n, pitch, (z, a, y, parameter, loss, gradient), (scale,))
 _functions = [_scaled(row) for row in TABLE if row.function is not None]
 _evaluate = pointwise(_functions, inputs=(0, 1, 2, 3), outputs=(4, 5), n_scalars=1)
+
+
+@part
+def pointwise_loss(code, rows, n, pitch, z, a, y, parameter, value, delta, scale):
+    """Losses to `value` and ``scale`` times their gradients to `delta`: `rows` runs of n numbers, `pitch` apart."""
+    _evaluate(code, rows, n, pitch, (z, a, y, parameter, value, delta), (scale,))
 
 
 @part
@@ -233,7 +238,7 @@ def softmax_binary_cross_entropy(rows, k, log_a, a, y, value, delta, scale):
             value[i] = -(y[i] * log_a[i] + (1 - y[i]) * log_rest_i)
 
 
-@part
+@inlined
 def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, value, delta, row_loss, scale):
     """Losses and the output layer's delta from its outputs.
 
@@ -252,7 +257,7 @@ def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, val
         for i in range(n):
             delta[i] *= scale
     else:
-        _evaluate(loss, 1, n, n, (z, a, y, parameter, value, delta), (scale,))
+        pointwise_loss(loss, rows, k, k, z, a, y, parameter, value, delta, scale)
     if gradient_of == OUTPUT or gradient_of == OWN:  # noqa: SIM109 (a tuple takes longer to compile)
         activate_backward(output, rows, k, k, delta, z, a)
     elif gradient_of == LOG_OUTPUT:
@@ -261,7 +266,7 @@ def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, val
         row_sums(rows, k, value, row_loss)
 
 
-@part
+@inlined
 def losses_and_delta_of_columns(
     output, loss, gradient_of, columns, k, pitch, z, a, y, parameter, value, delta, row_loss, scale
 ):  # fmt: skip
@@ -271,7 +276,7 @@ def losses_and_delta_of_columns(
     """
     if k == 1:
         value = row_loss
-    _evaluate(loss, k, columns, pitch, (z, a, y, parameter, value, delta), (scale,))
+    pointwise_loss(loss, k, columns, pitch, z, a, y, parameter, value, delta, scale)
     if gradient_of == OUTPUT:
         activate_backward(output, k, columns, pitch, delta, z, a)
     elif gradient_of == LOG_OUTPUT:

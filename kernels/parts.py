@@ -8,7 +8,7 @@ its own, for one part, which stays in the cache.
 
 from numpy import int64
 
-from ._jit import inlined
+from ._jit import inlined, part
 from .activations import SOFTMAX, activate, activate_backward
 from .backprop import (
     ACTIVATION,
@@ -37,7 +37,7 @@ from .softmax import softmax_columns
 _ONE, _ZERO = int64(1), int64(0)  # a literal is a type of its own, for which gemm would be compiled again
 
 
-@inlined
+@part
 def ones(layers, ws, pitch):
     """The last row of every INPUT."""
     for l in range(layers.shape[0]):
@@ -46,13 +46,13 @@ def ones(layers, ws, pitch):
             ws[i] = 1
 
 
-@inlined
+@part
 def features(l, column, n, layers, ws, pitch):
     """The span of n rows of a layer's block."""
     return span(ws, layers[l, column], n * pitch)
 
 
-@inlined
+@part
 def drop_features(l, source, target, first, columns, layers, ws, pitch, key):
     """`drop_columns` for the inputs of layer l, from one position of ws to another; `first` is the part's first row."""
     n, keep = layers[l, FAN_IN], layers[l, KEEP]
@@ -95,7 +95,7 @@ def output_delta(rows, columns, layers, blocks, ws, pitch, loss, gradient_of, sc
             delta[j * pitch + r] = 0
 
 
-@inlined
+@part
 def weigh_columns(rows, numbers, row_weights, layers, blocks, ws, pitch):
     """Losses and output deltas, times the weights of the rows `numbers`."""
     top = layers.shape[0] - 1

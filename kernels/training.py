@@ -83,7 +83,7 @@ def take_inputs(first, rows, numbers, x, indices, starts, params, layers, ws):
     sparse_scores(rows, layers[0, FAN_OUT], numbers, x, indices, starts, w, b, z)
 
 
-@inlined
+@part
 def total_weight(order, start, rows, row_weights):
     """Sum of the weights of the rows ``order[start : start + rows]``: their number if there are no weights."""
     if row_weights.size == 0:
@@ -94,7 +94,7 @@ def total_weight(order, start, rows, row_weights):
     return total
 
 
-@inlined
+@part
 def weigh(first, last, order, start, row_weights, ws, k, delta, row_loss):
     """Losses and output deltas of rows `first` to `last`, at two positions of `ws`, times the rows' weights."""
     for r in range(first, last):
@@ -128,34 +128,37 @@ def forward_and_back(
 
 
 @inlined
-def first_half(
-    start, n_rows, scale, x, indices, starts, y, width, row_weights, order, params, grads, layers, blocks, ws,
-    part_losses, choices, zero, key, member, size,
+def gradients_of_parts(
+    start, n_rows, scale, x, y, width, row_weights, order, params, grads, layers, blocks, ws, part_losses, choices,
+    zero, key, member, size,
 ):  # fmt: skip
-    """A member's share of a batch of `n_rows` rows, through all layers and back; arguments as in `forward_and_back`.
+    """A member's share of the parts of a batch of `n_rows` rows, and how many these are; arguments as in `train`.
 
-    Gives the number of parts that the batch goes in, whose gradients are now at ``grads[part * params.size :]``, and
-    their losses in `part_losses`; or 0.
+    Each leaves its gradient at ``grads[part * params.size :]``, and the sum of its losses in `part_losses`.
     """
     part_rows = choices[PART_ROWS]
-    if size > 1 and params.size <= _FETCHED:
-        fetch(params.size, span(params, 0, params.size))
-    if part_rows > 0:
-        first, last = share(n_rows, part_rows, member, size)
-        for r in range(first, last, part_rows):
-            i = r // part_rows
-            part_losses[i] = gradient_of_part(
-                r, min(part_rows, last - r), i * params.size, start, x, y, width, row_weights, order, params, grads,
-                layers, blocks, ws, part_rows, choices[LOSS], choices[GRADIENT_OF], zero, key, scale,
-            )  # fmt: skip
-        return (n_rows + part_rows - 1) // part_rows
+    first, last = share(n_rows, part_rows, member, size)
+    for r in range(first, last, part_rows):
+        i = r // part_rows
+        part_losses[i] = gradient_of_part(
+            r, min(part_rows, last - r), i * params.size, start, x, y, width, row_weights, order, params, grads, layers,
+            blocks, ws, part_rows, choices[LOSS], choices[GRADIENT_OF], zero, key, scale,
+        )  # fmt: skip
+    return (n_rows + part_rows - 1) // part_rows
+
+
+@inlined
+def deltas_of_rows(
+    start, n_rows, scale, x, indices, starts, y, width, row_weights, order, params, layers, blocks, ws, choices, zero,
+    key, member, size,
+):  # fmt: skip
+    """A member's share of the rows of a batch, through all layers and back; arguments as in `forward_and_back`."""
     first, last = share(n_rows, MR, member, size)
     for r in range(first, last, ROWS_TOGETHER):
         forward_and_back(
             r, min(ROWS_TOGETHER, last - r), start, x, indices, starts, y, width, row_weights, order, params, layers,
             blocks, ws, choices, zero, key, scale,
         )  # fmt: skip
-    return 0
 
 
 @inlined
@@ -167,7 +170,7 @@ def total(numbers, n):
     return result
 
 
-@inlined
+@part
 def l2_penalty(alpha, layers, params):
     """``alpha / 2 * sum(W**2)`` over all layers, in float64."""
     penalty = 0.0
@@ -176,7 +179,7 @@ def l2_penalty(alpha, layers, params):
     return penalty
 
 
-@inlined
+@part
 def add_norms(epoch, layers, grads, norms):
     """Adds the Euclidean norm of each layer's dW to ``norms[epoch]``."""
     for l in range(layers.shape[0]):
@@ -260,10 +263,19 @@ def train(
         start = index * batch
         n_rows = min(batch, n - start)
         weight = total_weight(order, start, n_rows, row_weights)
-        parts = first_half(
-            start, n_rows, 1.0 / weight, x, indices, starts, y, width, row_weights, order, params, grads, layers,
-            blocks, ws, part_losses, choices, zero, step_key(rng, updates[0]), member, size,
-        )  # fmt: skip
+        key, parts = step_key(rng, updates[0]), 0
+        if size > 1 and params.size <= _FETCHED:
+            fetch(params.size, span(params, 0, params.size))
+        if own > 0:
+            parts = gradients_of_parts(
+                start, n_rows, 1.0 / weight, x, y, width, row_weights, order, params, grads, layers, blocks, ws,
+                part_losses, choices, zero, key, member, size,
+            )  # fmt: skip
+        else:
+            deltas_of_rows(
+                start, n_rows, 1.0 / weight, x, indices, starts, y, width, row_weights, order, params, layers, blocks,
+                ws, choices, zero, key, member, size,
+            )  # fmt: skip
         penalty = 0.0
         if member == 0:
             if choices[SHARED_PENALTY] and alpha != 0:

@@ -138,7 +138,7 @@ def end_of_parameters(layers):
     return layers[top, B] + layers[top, FAN_OUT]
 
 
-@inlined
+@part
 def update_range(first, last, params, grads, slots, layers, optimizer, constants):
     """Updates the parameters `first` to `last`, whichever these are. Non-zero if some update was not finite."""
     if constants[DECAY] == 0:  # for weights as for biases
@@ -155,7 +155,7 @@ def update_range(first, last, params, grads, slots, layers, optimizer, constants
     return failed
 
 
-@inlined
+@part
 def add_parts(first, last, parts, layers, params, grads, batch_alpha):
     """The gradient of a batch to ``grads[first:last]``, of which each part has left its own; and the penalty's."""
     n, one = last - first, grads.dtype.type(1)
