@@ -8,11 +8,11 @@ from numba.extending import intrinsic
 
 from . import simd
 from ._jit import part
-from .packing import emit_square
 from .pointwise import emit_run
 from .simd import span
 
 _I64 = ir.IntType(64)
+_SIDE = 4  # of the small matrices that are turned round together: many rows have no more numbers
 
 
 @intrinsic
@@ -33,6 +33,29 @@ def _pick_rows_plain(rows, n, numbers, source, target):
     target[: rows * n] = source[(numbers[:rows, None] * n + np.arange(n)).ravel()]
 
 
+def _emit_columns(builder, lines, n, target, pitch):
+    """``target[j, i] = lines[i][j]`` for a pointer to a row for each lane, and up to _SIDE numbers of each.
+
+    Rows of the target are whole registers. A register takes _SIDE numbers of every _SIDE-th row; then the small
+    matrices that lie side by side in so many registers are transposed.
+    """
+    count = len(lines)
+    side = min(_SIDE, count)
+    mask = simd.tail_mask(builder, n, side)
+    registers = []
+    for first in range(side):
+        pieces = [simd.load(builder, line, side, mask) for line in lines[first::side]]
+        while len(pieces) > 1:
+            n_lanes = 2 * pieces[0].type.count
+            both = ir.Constant(ir.VectorType(ir.IntType(32), n_lanes), list(range(n_lanes)))
+            pieces = [builder.shuffle_vector(a, b, both) for a, b in zip(pieces[::2], pieces[1::2], strict=True)]
+        registers += pieces
+    registers = simd.transpose(builder, registers)
+    for j in reversed(range(side)):  # downwards, so that the last of the repeated rows to be stored is the true one
+        row = builder.mul(simd.clamped_row(builder, j, n), pitch)
+        simd.store(builder, registers[j], builder.gep(target, [row]))
+
+
 @intrinsic
 def _pick_columns_lowered(typing_context, rows, n, numbers, source, target, pitch):
     def generate(context, builder, signature, arguments):
@@ -46,9 +69,10 @@ def _pick_columns_lowered(typing_context, rows, n, numbers, source, target, pitc
                 row = builder.add(r, simd.clamped_row(builder, lane, builder.sub(rows, r)))
                 number = builder.load(builder.gep(numbers, [row]))
                 lines.append(builder.gep(source, [builder.mul(number, n)]))
-            with cgutils.for_range_slice(builder, zero, n, step, inc=True) as (j, _):
+            side = ir.Constant(_I64, min(_SIDE, count))
+            with cgutils.for_range_slice(builder, zero, n, side, inc=True) as (j, _):
                 place = builder.gep(target, [builder.add(builder.mul(j, pitch), r)])
-                emit_square(builder, [builder.gep(line, [j]) for line in lines], builder.sub(n, j), place, pitch)
+                _emit_columns(builder, [builder.gep(line, [j]) for line in lines], builder.sub(n, j), place, pitch)
         return columns
 
     i = types.int64

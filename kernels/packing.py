@@ -34,17 +34,18 @@ def _emit_strips(builder, mr, k, m, a, lda, panel, pitch):
         builder.store(builder.gep(builder.load(target), [width]), target)
 
 
-def emit_square(builder, rows, cols, panel, ldp):
-    """``panel[j, i] = rows[i][j]`` for as many pointers to rows as there are lanes, and up to so many `cols` of them.
+def _emit_square(builder, rows, cols, b, ldb, panel, ldp):
+    """``panel[j, i] = b[i, j]`` for up to `count` x `count` numbers, through registers."""
+    count = simd.lanes_of(b.type.pointee)
 
-    Through registers; rows of the panel are `ldp` apart, and whole.
-    """
-    count = len(rows)
+    def line(start, i, n, pitch):
+        return builder.gep(start, [builder.mul(simd.clamped_row(builder, i, n), pitch)])
+
     mask = simd.tail_mask(builder, cols, count)
-    registers = simd.transpose(builder, [simd.load(builder, row, count, mask) for row in rows])
-    for j in reversed(range(count)):  # downwards, so that the last of the repeated rows to be stored is the true one
-        row = builder.mul(simd.clamped_row(builder, j, cols), ldp)
-        simd.store(builder, registers[j], builder.gep(panel, [row]))
+    registers = [simd.load(builder, line(b, i, rows, ldb), count, mask) for i in range(count)]
+    registers = simd.transpose(builder, registers)
+    for i in reversed(range(count)):  # downwards, so that the last of the repeated rows to be stored is the true one
+        simd.store(builder, registers[i], line(panel, i, cols, ldp))
 
 
 @intrinsic(prefer_literal=True)
@@ -62,9 +63,7 @@ def pack_strips(typing_context, mr, k, m, a, lda, panel, pitch):
 @intrinsic
 def _square(typing_context, rows, cols, b, ldb, panel, ldp):
     def generate(context, builder, signature, arguments):
-        rows, cols, b, ldb, panel, ldp = arguments
-        places = [builder.mul(simd.clamped_row(builder, i, rows), ldb) for i in range(simd.lanes_of(b.type.pointee))]
-        emit_square(builder, [builder.gep(b, [place]) for place in places], cols, panel, ldp)
+        _emit_square(builder, *arguments)
         return context.get_dummy_value()
 
     i = types.int64

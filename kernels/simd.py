@@ -284,15 +284,16 @@ def clamped_row(builder, row, rows):
 def transpose(builder, registers):
     """The columns of the square matrix whose rows are these vectors, as many as each has lanes.
 
-    Swap the off-diagonal 1x1 blocks of each 2x2, then the 2x2 blocks of each 4x4, and so on; log2(lanes) rounds.
+    Swap the off-diagonal 1x1 blocks of each 2x2, then the 2x2 blocks of each 4x4, and so on; log2(lanes) rounds. Fewer
+    vectors are rows of several such matrices side by side, each of which is transposed.
     """
-    registers, count = list(registers), len(registers)
+    registers, count = list(registers), registers[0].type.count
     size = 1
-    while size < count:
+    while size < len(registers):
         upper = [lane - size + count if lane & size else lane for lane in range(count)]
         lower = [lane + count if lane & size else lane + size for lane in range(count)]
         masks = [ir.Constant(ir.VectorType(_I32, count), m) for m in (upper, lower)]
-        for i in range(count):
+        for i in range(len(registers)):
             if not i & size:
                 pair = registers[i], registers[i + size]
                 registers[i], registers[i + size] = (builder.shuffle_vector(*pair, m) for m in masks)
