@@ -174,6 +174,36 @@ def quotient(a, b):
     return a * fma(fma(-b, r, 1.0), r, r)
 
 
+def has_lookup(x):
+    """Whether `lookup` has an instruction: for AVX-512's registers of float32."""
+    return isinstance(x, Lanes) and REGISTER_BYTES == 64 and not x.is_float64
+
+
+def lookup(tables, x, start):
+    """The entries of `tables`, 32 numbers each, for the quarter octave of each x: the first is that of ``2**start``.
+
+    For 0 <= x < ``2**(start + 8)``; smaller numbers than ``2**start`` have the first. A table is two registers, and its
+    entries are shuffled.
+    """
+    bits, integers = x.bits()
+    b = x.builder
+
+    def constant(number):
+        return ir.Constant(integers, [number] * x.count)
+
+    quarter = b.sub(b.lshr(bits, constant(21)), constant((127 + start) * 4))
+    index = b.select(b.icmp_signed("<", quarter, constant(0)), constant(0), quarter)
+    kind = ir.FunctionType(x.vector, [x.vector, integers, x.vector])
+    shuffle = cgutils.get_or_insert_function(b.module, kind, "llvm.x86.avx512.vpermi2var.ps.512")
+    halves = [[ir.Constant(x.vector, list(map(float, half))) for half in np.split(table, 2)] for table in tables]
+    return [Lanes(b, b.call(shuffle, [low, index, high])) for low, high in halves]
+
+
+def copysign(x, sign):
+    """`x`, which is not negative, with the sign of `sign`."""
+    return x.call("copysign", x.value, sign.value) if isinstance(x, Lanes) else np.copysign(x, sign)
+
+
 def absolute(x):
     """`x` without its sign."""
     return x.call("fabs", x.value) if isinstance(x, Lanes) else np.abs(x)
