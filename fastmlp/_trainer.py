@@ -105,6 +105,12 @@ def _rows_of_a_part(rows: int, lanes: int, shared: bool) -> int:
     return min(range(lanes, _PART_ROWS + 1, lanes), key=time)
 
 
+def _pitch(rows: int, dtype: Any) -> int:
+    """Numbers from one row of a part's blocks to the next: an odd number of cache lines, or many would share a set."""
+    line = 64 // np.dtype(dtype).itemsize
+    return (math.ceil(rows / line) | 1) * line
+
+
 class Trainer:
     """Calls the compiled steps, with a team of threads where the work is worth it.
 
@@ -130,7 +136,8 @@ class Trainer:
         self.pace = _threads.Pace(_threads.team_size(network.n_threads, guess * steps, guess), guess)
         part_rows = self._part_rows(guess) if dense else 0
         self.in_parts = part_rows > 0
-        self.tables = layout.tables(part_rows or rows, dropped=options.dropout, part=self.in_parts)
+        room = _pitch(part_rows, network.dtype) if self.in_parts else rows
+        self.tables = layout.tables(room, dropped=options.dropout, part=self.in_parts)
         self.workspace = aligned_empty(0, network.dtype)
         parts = math.ceil(rows / part_rows) if part_rows else 1
         self.part_losses = np.empty(parts)
@@ -157,6 +164,7 @@ class Trainer:
         choices = np.zeros(training.N_CHOICES, np.int64)
         choices[training.BATCH] = options.batch_size
         choices[training.PART_ROWS] = part_rows
+        choices[training.PITCH] = self.tables.rows
         choices[training.OWN] = self.tables.size if part_rows else 0
         choices[[training.LOSS, training.GRADIENT_OF]] = network._loss_codes
         choices[training.OPTIMIZER] = optimizer_kernels.CODES[network.optimizer.kernel]

@@ -17,8 +17,8 @@ from . import simd
 from ._jit import part
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
-# So many rows of C are computed together, two registers of each: as many sums as there are registers for.
-_TALL = 8 if simd.REGISTERS == 32 else 6 if simd.REGISTER_BYTES == 32 else 5
+# So many rows of C are computed together, and registers of each: as many sums as there are registers for.
+_TALL, _BROAD = (8, 3) if simd.REGISTERS == 32 else (6, 2) if simd.REGISTER_BYTES == 32 else (5, 2)
 # So many dot products are computed together: 4 rows with _WITH_FOUR others, or what is left, 2 or 1, with more.
 _DOTS = 16 if simd.REGISTERS == 32 else 8
 _WITH_FOUR, _WITH_TWO, _WITH_ONE = _DOTS // 4, _DOTS // 2, _DOTS
@@ -67,21 +67,19 @@ def _emit_combination(builder, rows, registers, k, a, sai, sak, b, c, pitch):
 
 
 @intrinsic
-def _combinations(typing_context, rows, columns, k, a, sai, sak, b, c, pitch):
-    """`combine` for up to _TALL rows of C and two registers of columns."""
+def _combinations(typing_context, rows, registers, k, a, sai, sak, b, c, pitch):
+    """`combine` for up to _TALL rows of C and _BROAD registers of columns."""
 
     def generate(context, builder, signature, arguments):
-        rows, columns, *operands = arguments
-        count = simd.lanes_of(operands[1].type.pointee)
+        rows, registers, *operands = arguments
         done = builder.append_basic_block("combinations.done")
-        pair = builder.zext(builder.icmp_signed(">", columns, _I64(count)), _I64)
-        switch = builder.switch(builder.add(builder.shl(rows, _I64(1)), pair), done)
+        switch = builder.switch(builder.add(builder.shl(rows, _I64(2)), registers), done)
         for known in range(1, _TALL + 1):
-            for registers in (1, 2):
-                block = builder.append_basic_block(f"combinations.{known}.{registers}")
-                switch.add_case(_I64(2 * known + registers - 1), block)
+            for n in range(1, _BROAD + 1):
+                block = builder.append_basic_block(f"combinations.{known}.{n}")
+                switch.add_case(_I64(4 * known + n), block)
                 builder.position_at_end(block)
-                _emit_combination(builder, known, registers, *operands)
+                _emit_combination(builder, known, n, *operands)
                 builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -96,14 +94,18 @@ def _combine_lowered(m, k, columns, a, sai, sak, b, c, pitch):
 
     `columns` of C (m, pitch) are written, whole registers; B is (k, pitch).
     """
-    pair, pieces = 2 * simd.lanes(c), (m + _TALL - 1) // _TALL
-    for j in range(0, columns, pair):  # a strip of B stays in the first cache
-        first, b_strip = 0, simd.advance(b, j)
-        for piece in range(1, pieces + 1):  # as even as they can be: 10 rows are 5 and 5, not 8 and 2
-            last = m * piece // pieces
-            a_piece, c_piece = simd.advance(a, first * sai), simd.advance(c, first * pitch + j)
-            _combinations(last - first, columns - j, k, a_piece, sai, sak, b_strip, c_piece, pitch)
-            first = last
+    lanes, pieces = simd.lanes(c), (m + _TALL - 1) // _TALL
+    tall = (m + pieces - 1) // pieces  # 10 rows are 5 and 5, not 8 and 2
+    j = 0
+    while j < columns:  # a strip of B stays in the first cache
+        left = (columns - j) // lanes
+        registers = 2 if left == _BROAD + 1 else min(_BROAD, left)
+        i, b_strip = 0, simd.advance(b, j)
+        while i < m:  # not range: it would divide by its step, for longer than a small piece takes
+            a_rows, c_rows = simd.advance(a, i * sai), simd.advance(c, i * pitch + j)
+            _combinations(min(tall, m - i), registers, k, a_rows, sai, sak, b_strip, c_rows, pitch)
+            i += tall
+        j += registers * lanes
 
 
 def _combine_plain(m, k, columns, a, sai, sak, b, c, pitch):

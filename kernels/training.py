@@ -45,8 +45,8 @@ from .team import NOT_FINITE, barrier, fetch, read, share, write
 from .updates import squared_norm, squared_weights, update_all, update_from_parts, update_share
 
 # Positions in `choices`.
-BATCH, PART_ROWS, OWN, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(9)
-N_CHOICES = 9
+BATCH, PART_ROWS, PITCH, OWN, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(10)
+N_CHOICES = 10
 _STAND_STILL = CODES["none"]
 # So many parameters, of which others have just written most, are asked for before a member needs the first; more would
 # push one another out of the cache.
@@ -142,7 +142,7 @@ def gradients_of_parts(
         i = r // part_rows
         part_losses[i] = gradient_of_part(
             r, min(part_rows, last - r), i * params.size, start, x, y, width, row_weights, order, params, grads, layers,
-            blocks, ws, part_rows, choices[LOSS], choices[GRADIENT_OF], zero, key, scale,
+            blocks, ws, choices[PITCH], choices[LOSS], choices[GRADIENT_OF], zero, key, scale,
         )  # fmt: skip
     return (n_rows + part_rows - 1) // part_rows
 
@@ -253,7 +253,7 @@ def train(
     ws = workspaces[member * own : (member + 1) * own] if own > 0 else workspaces
     zero = zeros(layers, blocks, ws)
     if own > 0:
-        ones(layers, ws, choices[PART_ROWS])
+        ones(layers, ws, choices[PITCH])
     index, epoch = steps[0] % steps_per_epoch, 0
     for step in range(steps[0], steps[1]):
         if index == 0 and choices[SHUFFLE] and member == 0:

@@ -191,7 +191,7 @@ ASSEMBLY = """
         dispatcher = getattr(feature_major, name)
         dispatcher.compile(signature)  # not run: this CPU may lack the instructions
         assembly.append(dispatcher.inspect_asm(signature))
-    tiles = 2 * feature_major._TALL, feature_major._DOTS
+    tiles = feature_major._BROAD * feature_major._TALL, feature_major._DOTS
     print(json.dumps({"bytes": simd.REGISTER_BYTES, "tiles": tiles, "assembly": assembly}))
 """
 
