@@ -129,7 +129,8 @@ class Trainer:
         else:
             self.x = x.data, *(validation.kernel_array(array, np.int64) for array in (x.indices, x.indptr))
         rows, layout = options.batch_size, network._layout
-        self.order = data.rows.copy() if options.shuffle else data.rows
+        self.shuffles = options.shuffle and rows < len(data.rows)  # a batch of all rows is the same in any order
+        self.order = data.rows.copy() if self.shuffles else data.rows
         self.steps_per_epoch = math.ceil(len(self.order) / rows)
         steps = self.steps_per_epoch * epochs
         guess = _threads.seconds(6.0 * layout.n_parameters * rows, rows * sum(network.layer_sizes))
@@ -168,7 +169,7 @@ class Trainer:
         choices[training.OWN] = self.tables.size if part_rows else 0
         choices[[training.LOSS, training.GRADIENT_OF]] = network._loss_codes
         choices[training.OPTIMIZER] = optimizer_kernels.CODES[network.optimizer.kernel]
-        choices[training.SHUFFLE] = options.shuffle
+        choices[training.SHUFFLE] = self.shuffles
         choices[training.TRACK] = options.track_gradients or options.clip_norm > 0
         choices[training.SHARED_PENALTY] = options.shared_penalty
         return choices

@@ -65,7 +65,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     max_iter : int, default 200
         The most epochs; for 'lbfgs' iterations.
     shuffle : bool, default True
-        A new order of rows in each epoch.
+        A new order of rows in each epoch of several batches.
     random_state : int, RandomState instance or None, default None
         Initial weights (those of scikit-learn for the same number), early stopping's split, the order of rows.
     tol : float, default 1e-4

@@ -430,7 +430,7 @@ class MLP(Network):
         validation_data : (X, y), optional
             Its loss is computed after every epoch.
         shuffle : bool, default True
-            A new order of rows for every epoch, from `random_state`.
+            A new order of rows for every epoch of several batches, from `random_state`.
         progress, track_gradients : bool, default False
             Show a progress bar; record the norm of each layer's gradient.
         callbacks : sequence of callable

@@ -494,11 +494,13 @@ class MLP:
     def fit(self, X: Array, y: NDArray[Any], *, epochs: int, batch_size: int) -> list[float]:
         """Train; return each epoch's mean over rows of the loss (no L2 term), every batch taken before its update.
 
-        Every epoch draws a new order of rows from the `shuffler`, if there is one. The last batch may be smaller.
+        Every epoch of several batches draws a new order of rows from the `shuffler`, if there is one. The last batch
+        may be smaller.
         """
         y, losses = self._dense(y), []
         for _ in range(epochs):
-            order = self.shuffler.permutation(len(X)) if self.shuffler else np.arange(len(X))
+            shuffled = self.shuffler and batch_size < len(X)
+            order = self.shuffler.permutation(len(X)) if shuffled else np.arange(len(X))
             total = 0.0
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
