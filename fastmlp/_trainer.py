@@ -36,21 +36,21 @@ class Data:
         Of the network's dtype.
     y : ndarray of shape (n * outputs,) or (n,)
         Targets, or class indices, of the network's dtype.
-    rows : ndarray of int64
-        The rows to train on.
+    rows : ndarray of int64, or range
+        The rows to train on; a range, from 0 on, is all of them.
     row_weights : ndarray of float64 of shape (n,) or (0,)
         How much each row counts, more than 0; empty: all the same.
     """
 
     x: Any
     y: Array
-    rows: Array
+    rows: Array | range
     row_weights: Array
 
     @classmethod
     def whole(cls, x: Any, y: Array) -> "Data":
         """All rows, all the same."""
-        return cls(x, y, np.arange(x.shape[0]), np.empty(0))
+        return cls(x, y, range(x.shape[0]), np.empty(0))
 
     @property
     def weight(self) -> float:
@@ -130,7 +130,10 @@ class Trainer:
             self.x = x.data, *(validation.kernel_array(array, np.int64) for array in (x.indices, x.indptr))
         rows, layout = options.batch_size, network._layout
         self.shuffles = options.shuffle and rows < len(data.rows)  # a batch of all rows is the same in any order
-        self.order = data.rows.copy() if self.shuffles else data.rows
+        if isinstance(data.rows, range):  # they need no list beside their order
+            self.rows, self.order = none, np.arange(len(data.rows))
+        else:
+            self.rows, self.order = data.rows, data.rows.copy() if self.shuffles else data.rows
         self.steps_per_epoch = math.ceil(len(self.order) / rows)
         steps = self.steps_per_epoch * epochs
         guess = _threads.seconds(6.0 * layout.n_parameters * rows, rows * sum(network.layer_sizes))
@@ -215,7 +218,7 @@ class Trainer:
         self.settings[:-1] = network._settings()
         shared = np.zeros(team.SHARED_SIZE, np.int64)
         arguments: tuple[Any, ...] = (
-            np.array([first, last]), *self.x, data.y, data.row_weights, data.rows, self.order, network._parameters,
+            np.array([first, last]), *self.x, data.y, data.row_weights, self.rows, self.order, network._parameters,
             self.gradient_vector, network._slots, self.tables.layers, self.tables.blocks, self.workspace,
             self.part_losses, self.choices, self.settings, rates, network._updates, self.constants,
             network._shuffling(), losses, norms, shared,

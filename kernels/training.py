@@ -57,12 +57,12 @@ UPDATED, UPDATE_NOT_FINITE, GRADIENT_NOT_FINITE = range(3)
 
 @part
 def shuffle(rows, order, state):
-    """Puts a new permutation of `rows` in `order` (both int64 and of one size).
+    """Puts a new permutation of `rows` in `order` (both int64 and of one size); of none are all numbers from 0 on.
 
     Fisher and Yates, with the generator xorshift128 (Marsaglia 2003); its four words of 32 bits are in `state` (int64).
     """
     for i in range(order.size):
-        order[i] = rows[i]
+        order[i] = rows[i] if rows.size > 0 else i
     x, y, z, w = state[0], state[1], state[2], state[3]
     for i in range(order.size - 1, 0, -1):
         t = x ^ ((x << 11) & 0xFFFFFFFF)
@@ -202,8 +202,8 @@ def train(
     y : (n * outputs,) or (n,) class indices
     row_weights : (n,) float64 or empty
         How much each row counts, more than 0: a batch's loss is the weighted mean. Empty: all the same.
-    rows : (m,) int64
-        The rows to train on.
+    rows : (m,) int64 or empty
+        The rows to train on; empty: all. Only read if ``choices[SHUFFLE]``.
     order : (m,) int64
         Overwritten by a permutation of `rows` at each epoch's start if ``choices[SHUFFLE]``, else the rows in order.
     params : (parameters,)
