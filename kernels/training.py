@@ -48,9 +48,6 @@ from .updates import squared_norm, squared_weights, update_all, update_from_part
 BATCH, PART_ROWS, PITCH, OWN, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(10)
 N_CHOICES = 10
 _STAND_STILL = CODES["none"]
-# So many parameters, of which others have just written most, are asked for before a member needs the first; more would
-# push one another out of the cache.
-_FETCHED = 65536
 # What `apply_update` returns.
 UPDATED, UPDATE_NOT_FINITE, GRADIENT_NOT_FINITE = range(3)
 
@@ -137,6 +134,8 @@ def gradients_of_parts(
     Each leaves its gradient at ``grads[part * params.size :]``, and the sum of its losses in `part_losses`.
     """
     part_rows = choices[PART_ROWS]
+    if size > 1:  # others have just written some of them
+        fetch(params.size, span(params, 0, params.size))
     first, last = share(n_rows, part_rows, member, size)
     for r in range(first, last, part_rows):
         i = r // part_rows
@@ -264,8 +263,6 @@ def train(
         n_rows = min(batch, n - start)
         weight = total_weight(order, start, n_rows, row_weights)
         key, parts = step_key(rng, updates[0]), 0
-        if size > 1 and params.size <= _FETCHED:
-            fetch(params.size, span(params, 0, params.size))
         if own > 0:
             parts = gradients_of_parts(
                 start, n_rows, 1.0 / weight, x, y, width, row_weights, order, params, grads, layers, blocks, ws,
