@@ -7,8 +7,8 @@ are hot. Each number is computed by one member in one order whatever the size of
 bit.
 
 What a member reads in the second half, others have written, and it comes from far away. Where the parameters are few
-and the rows many, a step is therefore in parts: so many rows of the batch each get a gradient of their own in the first
-half, and the second adds these up, always in the same order.
+and the rows many, a step is therefore in parts (parts.py): so many rows of the batch each get a gradient of their own
+in the first half, and the second adds these up, always in the same order.
 """
 
 import math
