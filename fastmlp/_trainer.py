@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 # At most so many rows have a gradient of their own, since what they leave in all layers is to stay in a cache; a part
-# costs as much as so many rows more. Fewer parameters than _FEW have a gradient that stays in the first cache.
-_PART_ROWS, _COST_OF_A_PART, _FEW = 128, 8, 2048
+# costs as much as so many rows more. A network of _TINY parameters goes in parts, whose gradient stays in the first
+# cache, from so many rows on.
+_PART_ROWS, _COST_OF_A_PART = 128, 8
+_TINY, _ROWS_OF_TINY = 1024, 4
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,10 @@ class Data:
     @property
     def weight(self) -> float:
         """Sum of the weights of the rows to train on: their number if there are no weights."""
-        return float(self.row_weights[self.rows].sum()) if self.row_weights.size else float(len(self.rows))
+        if self.row_weights.size == 0:
+            return float(len(self.rows))
+        weights = self.row_weights if isinstance(self.rows, range) else self.row_weights[self.rows]
+        return float(weights.sum())
 
 
 class DivergenceError(FloatingPointError):
@@ -151,17 +156,21 @@ class Trainer:
         self.choices = self._choices(part_rows)
 
     def _part_rows(self, step: float) -> int:
-        """Rows of the parts that a batch goes in, or 0: they pay where parameters are few and rows many.
+        """Rows of the parts that a batch goes in, or 0; `step` is a guess at the seconds that a step takes.
 
-        `step` is a guess at the seconds that a step takes.
+        They pay where rows fill several registers (the products of a single output are quick without them) and leave
+        more in all layers than the gradients of the parts are, which are written and read once more.
         """
         rows, network = self.options.batch_size, self.network
         if network._loss_codes[1] in (loss_kernels.ROW, loss_kernels.OWN):
             return 0
-        part = _rows_of_a_part(rows, REGISTER_BYTES // network.dtype.itemsize, _threads.may_share(step))
-        gradients, parameters = math.ceil(rows / part) * network._layout.n_parameters, network._layout.n_parameters
-        few = 1.5 * gradients < network._layout.tables(rows).size
-        return part if few or parameters <= _FEW else 0
+        layout, lanes = network._layout, REGISTER_BYTES // network.dtype.itemsize
+        part = _rows_of_a_part(rows, lanes, _threads.may_share(step))
+        if layout.n_parameters <= _TINY:
+            return part if rows >= _ROWS_OF_TINY else 0
+        many = rows >= (2 if layout.sizes[-1] > 1 else 4) * lanes
+        few = 1.5 * math.ceil(rows / part) * layout.n_parameters < layout.tables(rows).size
+        return part if many and few else 0
 
     def _choices(self, part_rows: int) -> Array:
         options, network = self.options, self.network
@@ -169,7 +178,7 @@ class Trainer:
         choices[training.BATCH] = options.batch_size
         choices[training.PART_ROWS] = part_rows
         choices[training.PITCH] = self.tables.rows
-        choices[training.OWN] = self.tables.size if part_rows else 0
+        choices[training.WORKSPACE] = self.tables.size if part_rows else 0
         choices[[training.LOSS, training.GRADIENT_OF]] = network._loss_codes
         choices[training.OPTIMIZER] = optimizer_kernels.CODES[network.optimizer.kernel]
         choices[training.SHUFFLE] = self.shuffles

@@ -12,7 +12,7 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from ._jit import inlined
-from .simd import lanes_of, load, splat, store, tail_mask
+from .simd import REGISTER_BYTES, clamped_row, lanes_of, load, splat, store, tail_mask
 
 ALL = 2**32  # what `keep` counts in: so many of so many numbers stay
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
@@ -117,19 +117,17 @@ def _drop_lowered(typing_context, key, first, rows, n, keep, source, target):
 
 
 @intrinsic
-def _drop_columns_lowered(typing_context, key, first, columns, n, pitch, keep, source, target):
+def _drop_columns_lowered(typing_context, key, first, rows, n, pitch, keep, source, target):
     def generate(context, builder, signature, arguments):
-        key, first, columns, n, pitch, keep, source, target = arguments
+        key, first, rows, n, pitch, keep, source, target = arguments
         element = source.type.pointee
         count = lanes_of(element)
         scale, nothing = _emit_scale(builder, keep, element)
-        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), columns, ir.Constant(_I64, count), inc=True) as (
-            r,
-            _,
-        ):
+        zero, step = ir.Constant(_I64, 0), ir.Constant(_I64, count)
+        with cgutils.for_range_slice(builder, zero, rows, step, inc=True) as (r, _):
             keys = ir.Constant(ir.VectorType(_I64, count), ir.Undefined)
             for lane in range(count):
-                row = builder.add(builder.add(first, r), ir.Constant(_I64, lane))
+                row = builder.add(builder.add(first, r), clamped_row(builder, lane, builder.sub(rows, r)))
                 keys = builder.insert_element(keys, _emit_mix(builder, key, row), ir.Constant(_I32, lane))
             low, high = _emit_halves(builder, keys)
             with cgutils.for_range(builder, n) as column:
@@ -144,12 +142,15 @@ def _drop_columns_lowered(typing_context, key, first, columns, n, pitch, keep, s
     return types.void(i, i, i, i, i, i, source, target), generate
 
 
-def _drop_columns_plain(key, first, columns, n, pitch, keep, source, target):
+def _drop_columns_plain(key, first, rows, n, pitch, keep, source, target):
     """`drop_columns`, by NumPy."""
+    lanes = REGISTER_BYTES // source.itemsize
+    columns = -(-rows // lanes) * lanes
     before, after = (span[: n * pitch].reshape(n, pitch)[:, :columns] for span in (source, target))
-    rows = before.T.copy().ravel()
-    _drop_plain(key, first, columns, n, keep, rows, rows)
-    after[...] = rows.reshape(columns, n).T
+    for r in range(columns):
+        row = before[:, r].copy()
+        _drop_plain(key, first + min(r, rows - 1), 1, n, keep, row, row)
+        after[:, r] = row
 
 
 # mix(key, number) -> int: a key of its own for each number
@@ -158,8 +159,8 @@ mix = _mix_plain if config.DISABLE_JIT else _mix_lowered
 # may be the same. The mask is ``ALL / keep`` in about `keep` (1 to ALL - 1) of ALL places and 0 in the others; that of
 # row `first` and of those that follow, under the `key` of a step and layer.
 drop = _drop_plain if config.DISABLE_JIT else _drop_lowered
-# drop_columns(key, first, columns, n, pitch, keep, source, target): the same with a row of the batch in each of
-# `columns`, whole registers: spans of n rows, `pitch` apart.
+# drop_columns(key, first, rows, n, pitch, keep, source, target): the same with a row of the batch in each column of
+# spans of n rows, `pitch` apart; whole registers are written, those beyond the last row under its mask.
 drop_columns = _drop_columns_plain if config.DISABLE_JIT else _drop_columns_lowered
 
 

@@ -109,6 +109,7 @@ def _combine_lowered(m, k, columns, a, sai, sak, b, c, pitch):
 
 
 def _combine_plain(m, k, columns, a, sai, sak, b, c, pitch):
+    """Rows of C as sums of rows of B by NumPy's product: see `_combine_lowered`."""
     numbers = np.lib.stride_tricks.as_strided(a, (m, k), (sai * a.itemsize, sak * a.itemsize))
     with np.errstate(all="ignore"):
         c[: m * pitch].reshape(m, pitch)[:, :columns] = numbers @ b[: k * pitch].reshape(k, pitch)[:, :columns]
@@ -187,6 +188,7 @@ def _dots_lowered(m, n, columns, left, right, pitch, out, ldo):
 
 
 def _dots_plain(m, n, columns, left, right, pitch, out, ldo):
+    """Dot products of rows by NumPy's product: see `_dots_lowered`."""
     with np.errstate(all="ignore"):
         x, y = (span[: rows * pitch].reshape(rows, pitch)[:, :columns] for span, rows in ((left, m), (right, n)))
         np.lib.stride_tricks.as_strided(out, (m, n), (ldo * out.itemsize, out.itemsize))[...] = x @ y.T

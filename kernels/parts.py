@@ -1,9 +1,9 @@
 """A part of a batch, through all layers and back to a gradient of its own, with a lane for each of its rows.
 
 All blocks of the workspace (backprop.py) are feature-major here: (width, pitch) numbers, of which the first `columns`
-count, whole registers; those beyond the part's rows are like its last. INPUT has one more row, of ones, the input of
-the bias: then W and b, which follow one another in `params`, are one matrix. Each member of the team has a workspace of
-its own, for one part, which stays in the cache.
+count, whole registers; those beyond the part's rows are like its last, but that their DELTA is 0. INPUT has one more
+row, of ones, the input of the bias: then W and b, which follow one another in `params`, are one matrix. Each member of
+the team has a workspace of its own, for one part, which stays in the cache.
 """
 
 from numpy import int64
@@ -53,14 +53,14 @@ def features(l, column, n, layers, ws, pitch):
 
 
 @part
-def drop_features(l, source, target, first, columns, layers, ws, pitch, key):
+def drop_features(l, source, target, first, rows, layers, ws, pitch, key):
     """`drop_columns` for the inputs of layer l, from one position of ws to another; `first` is the part's first row."""
     n, keep = layers[l, FAN_IN], layers[l, KEEP]
-    drop_columns(mix(key, l), first, columns, n, pitch, keep, span(ws, source, n * pitch), span(ws, target, n * pitch))
+    drop_columns(mix(key, l), first, rows, n, pitch, keep, span(ws, source, n * pitch), span(ws, target, n * pitch))
 
 
 @inlined
-def outputs(first, columns, params, layers, blocks, ws, pitch, key):
+def outputs(first, rows, columns, params, layers, blocks, ws, pitch, key):
     """All layers' Z and A from the first INPUT; after a softmax VALUE holds log A."""
     top = layers.shape[0] - 1
     for l in range(top + 1):
@@ -73,7 +73,7 @@ def outputs(first, columns, params, layers, blocks, ws, pitch, key):
         else:
             activate(code, fan_out, columns, pitch, z, a)
         if l < top and layers[l + 1, KEEP] < ALL:
-            drop_features(l + 1, layers[l, A], layers[l + 1, INPUT], first, columns, layers, ws, pitch, key)
+            drop_features(l + 1, layers[l, A], layers[l + 1, INPUT], first, rows, layers, ws, pitch, key)
 
 
 @inlined
@@ -107,7 +107,7 @@ def weigh_columns(rows, numbers, row_weights, layers, blocks, ws, pitch):
 
 
 @inlined
-def deltas(first, columns, params, layers, ws, pitch, key):
+def deltas(first, rows, columns, params, layers, ws, pitch, key):
     """The hidden layers' DELTA from the output layer's: ``(W @ delta) * f'(z)``."""
     for l in range(layers.shape[0] - 1, 0, -1):
         fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
@@ -115,7 +115,7 @@ def deltas(first, columns, params, layers, ws, pitch, key):
         below = features(l - 1, DELTA, fan_in, layers, ws, pitch)
         combine(fan_in, fan_out, columns, w, fan_out, _ONE, delta, below, pitch)
         if layers[l, KEEP] < ALL:
-            drop_features(l, layers[l - 1, DELTA], layers[l - 1, DELTA], first, columns, layers, ws, pitch, key)
+            drop_features(l, layers[l - 1, DELTA], layers[l - 1, DELTA], first, rows, layers, ws, pitch, key)
         z, a = features(l - 1, Z, fan_in, layers, ws, pitch), features(l - 1, A, fan_in, layers, ws, pitch)
         activate_backward(layers[l - 1, ACTIVATION], fan_in, columns, pitch, below, z, a)
 
@@ -149,10 +149,10 @@ def gradient_of_part(
     numbers, inputs = span(order, start + first, rows), features(0, INPUT, n, layers, ws, pitch)
     columns = pick_columns(rows, n, numbers, span(x, 0, x.size), inputs, pitch)
     pick_target_columns(rows, k, numbers, y, width, span(ws, blocks[TARGET], k * pitch), pitch)
-    outputs(first, columns, params, layers, blocks, ws, pitch, key)
+    outputs(first, rows, columns, params, layers, blocks, ws, pitch, key)
     output_delta(rows, columns, layers, blocks, ws, pitch, loss, gradient_of, scale)
     if row_weights.size > 0:
         weigh_columns(rows, numbers, row_weights, layers, blocks, ws, pitch)
-    deltas(first, columns, params, layers, ws, pitch, key)
+    deltas(first, rows, columns, params, layers, ws, pitch, key)
     gradients(columns, at, layers, ws, pitch, zero, grads)
     return sum_of_losses(rows, ws, blocks[ROW_LOSS])

@@ -222,6 +222,7 @@ def _columns_plain(function):
     """From a function of rows one of columns: (columns, k, pitch, spans), k numbers in each column, `pitch` apart."""
 
     def apply(columns, k, pitch, spans):
+        """The function of rows, on columns."""
         blocks = [span[: k * pitch].reshape(k, pitch)[:, :columns] for span in spans]
         rows = [block.T.copy().ravel() for block in blocks]
         function(columns, k, rows)

@@ -45,7 +45,7 @@ from .team import NOT_FINITE, barrier, fetch, read, share, write
 from .updates import squared_norm, squared_weights, update_all, update_from_parts, update_share
 
 # Positions in `choices`.
-BATCH, PART_ROWS, PITCH, OWN, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(10)
+BATCH, PART_ROWS, PITCH, WORKSPACE, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(10)
 N_CHOICES = 10
 _STAND_STILL = CODES["none"]
 # What `apply_update` returns.
@@ -211,11 +211,15 @@ def train(
         Scratch.
     slots : (slots * parameters,)
         The optimiser's state, updated.
-    layers, blocks, ws
-        The network, see backprop.py; `ws` has room for a batch.
+    layers, blocks, workspaces
+        The network, see backprop.py; there is room for a batch, or, with ``choices[PART_ROWS]``, for a part for each
+        member, ``choices[WORKSPACE]`` numbers.
+    part_losses : (parts of a batch,) float64
+        Scratch.
     choices : (N_CHOICES,) int64
-        With ``choices[PART_ROWS]`` not 0 steps are in parts of so many rows, see the top of this file; x is not sparse
-        then. With ``choices[SHARED_PENALTY]`` alpha is divided by the batch's weight (its number of rows).
+        With ``choices[PART_ROWS]`` not 0 steps are in parts of so many rows, see the top of this file, whose blocks
+        have rows of ``choices[PITCH]`` numbers; x is not sparse then, and the loss is pointwise.
+        With ``choices[SHARED_PENALTY]`` alpha is divided by the batch's weight (its number of rows).
     settings : (8,) float64
         See optimizers.py. To be clipped, gradients must be tracked.
     rates : (steps,) float64 or empty
@@ -248,7 +252,7 @@ def train(
     steps_per_epoch = (n + batch - 1) // batch
     state = flush_subnormals()
     done = 0
-    own = choices[OWN]
+    own = choices[WORKSPACE]
     ws = workspaces[member * own : (member + 1) * own] if own > 0 else workspaces
     zero = zeros(layers, blocks, ws)
     if own > 0:

@@ -133,7 +133,7 @@ def update_share(
 
 @inlined
 def end_of_parameters(layers):
-    """How many parameters there are: the last layer's b is their end."""
+    """How many parameters there are, by the table: a vector that is too short is to be noticed."""
     top = layers.shape[0] - 1
     return layers[top, B] + layers[top, FAN_OUT]
 

@@ -59,10 +59,8 @@ def run_softmax_backward_columns(columns, k, pitch, a, g):
 
 
 @numba.njit
-def run_drop_columns(key, first, columns, n, pitch, keep, source, target):
-    dropout.drop_columns(
-        key, first, columns, n, pitch, keep, span(source, 0, source.size), span(target, 0, target.size)
-    )
+def run_drop_columns(key, first, rows, n, pitch, keep, source, target):
+    dropout.drop_columns(key, first, rows, n, pitch, keep, span(source, 0, source.size), span(target, 0, target.size))
 
 
 def framed(matrix, pitch):
@@ -133,12 +131,13 @@ def test_rows_become_columns(dtype):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_classes_become_ones_in_columns(dtype):
     classes, numbers = np.array([2, 0, 1, 3, 0, 2, 1], dtype), np.array([3, 0, 3, 6, 1])
-    pitch = lanes(dtype)
+    pitch = -(-5 // lanes(dtype)) * lanes(dtype)
     targets = np.full(4 * pitch + 2, CANARY, dtype)
     run_pick_target_columns(5, 4, numbers, classes, 1, targets, pitch)
     block = targets[1:-1].reshape(4, pitch)
-    assert_array_equal(block[:, : min(5, pitch)], np.eye(4, dtype=dtype)[:, [3, 2, 3, 1, 0]][:, : min(5, pitch)])
-    assert_array_equal(block.sum(axis=0)[5:], 0)
+    assert_array_equal(block[:, :5], np.eye(4, dtype=dtype)[:, [3, 2, 3, 1, 0]])
+    assert_array_equal(block[:, 5:], 0)
+    assert targets[0] == targets[-1] == CANARY
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -167,14 +166,16 @@ def test_softmax_of_columns_is_that_of_rows(dtype):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_the_masks_of_columns_are_those_of_rows(dtype):
     w, n, key, keep = lanes(dtype), 11, 1234567, round(0.7 * dropout.ALL)
-    columns, pitch = 2 * w, 3 * w
-    rows = np.ones(columns * n, dtype)
-    dropout._drop_plain(key, 5, columns, n, keep, rows, rows)
-    source, target = np.ones(n * pitch, dtype), np.full(n * pitch, CANARY, dtype)
-    run_drop_columns(key, 5, columns, n, pitch, keep, source, target)
-    assert_array_equal(target.reshape(n, pitch)[:, :columns], rows.reshape(columns, n).T)
-    assert (target.reshape(n, pitch)[:, columns:] == CANARY).all()
-    assert 0 < (rows == 0).sum() < rows.size
+    for rows in (1, w, 2 * w - 1, 2 * w):
+        columns, pitch = -(-rows // w) * w, 3 * w
+        masks = np.ones(rows * n, dtype)
+        dropout._drop_plain(key, 5, rows, n, keep, masks, masks)
+        masks = masks.reshape(rows, n)[np.minimum(np.arange(columns), rows - 1)]
+        source, target = np.ones(n * pitch, dtype), np.full(n * pitch, CANARY, dtype)
+        run_drop_columns(key, 5, rows, n, pitch, keep, source, target)
+        assert_array_equal(target.reshape(n, pitch)[:, :columns], masks.T)
+        assert (target.reshape(n, pitch)[:, columns:] == CANARY).all()
+        assert 0 < (masks == 0).sum() < masks.size
 
 
 # --- machine code --------------------------------------------------------------------------------------------------

@@ -165,5 +165,5 @@ def test_gradients_are_clipped_to_a_norm(monkeypatch, dtype, optimizer, n_thread
 
 def test_the_choices_have_places_of_their_own():
     places = [training.BATCH, training.LOSS, training.GRADIENT_OF, training.OPTIMIZER, training.SHUFFLE]
-    places += [training.TRACK, training.SHARED_PENALTY, training.PART_ROWS, training.PITCH, training.OWN]
+    places += [training.TRACK, training.SHARED_PENALTY, training.PART_ROWS, training.PITCH, training.WORKSPACE]
     assert sorted(places) == list(range(training.N_CHOICES))
