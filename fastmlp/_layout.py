@@ -1,7 +1,7 @@
 """Where everything lies: parameters in one flat vector, activations in one flat workspace."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class Tables(NamedTuple):
     size: int  # of the workspace
     places: list[list[int]]  # `layers` as numbers of Python, which are quicker to read
 
-    def block(self, workspace: Array, layer: int, kind: int) -> Array:
+    def block(self, workspace: Array, layer: int, kind: SupportsIndex) -> Array:
         """A layer's Z or A (`kind`) in a workspace, (rows, width)."""
         place = self.places[layer]
         return np.ndarray(

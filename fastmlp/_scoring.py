@@ -48,8 +48,9 @@ def set_aside(est: "BaseMLP", data: Data, rng: Any) -> tuple[Data, Rows]:
         est._split_state = copy.deepcopy(rng)
     else:  # a fit that goes on must not validate on what it has been trained on
         rng = copy.deepcopy(est._split_state)
+    rows = np.asarray(data.rows)
     train, test = train_test_split(
-        data.rows, random_state=rng, test_size=est.validation_fraction, stratify=est._strata(data.y, data.rows)
+        rows, random_state=rng, test_size=est.validation_fraction, stratify=est._strata(data.y, rows)
     )
     if len(test) < 2:
         raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")

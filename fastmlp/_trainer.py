@@ -112,7 +112,7 @@ def _rows_of_a_part(rows: int, lanes: int, shared: bool) -> int:
 
 def _pitch(rows: int, dtype: Any) -> int:
     """Numbers from one row of a part's blocks to the next: an odd number of cache lines, or many would share a set."""
-    line = 64 // np.dtype(dtype).itemsize
+    line = 64 // int(np.dtype(dtype).itemsize)
     return (math.ceil(rows / line) | 1) * line
 
 

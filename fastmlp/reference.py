@@ -499,8 +499,9 @@ class MLP:
         """
         y, losses = self._dense(y), []
         for _ in range(epochs):
-            shuffled = self.shuffler and batch_size < len(X)
-            order = self.shuffler.permutation(len(X)) if shuffled else np.arange(len(X))
+            order = np.arange(len(X))
+            if self.shuffler and batch_size < len(X):
+                order = self.shuffler.permutation(len(X))
             total = 0.0
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
