@@ -1,4 +1,4 @@
-"""The rows of a batch, picked by their numbers: inputs and targets, one after the other."""
+"""The rows of a batch, picked by their numbers: inputs and targets, one after the other or as columns."""
 
 import numpy as np
 from llvmlite import ir

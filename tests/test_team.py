@@ -8,8 +8,8 @@ import numba
 import numpy as np
 import pytest
 
-from fastmlp import _trainer
-from fastmlp.kernels import JIT, team
+from fastmlp import MLP, _trainer
+from fastmlp.kernels import JIT, team, training
 
 NEEDS_JIT = pytest.mark.skipif(not JIT, reason="plain Python has teams of one only: members would share the GIL")
 PATIENCE = 60  # seconds after which a thread counts as stuck; a test that passes needs none of it
@@ -131,6 +131,19 @@ def test_parts_of_a_batch_are_whole_registers_and_divide_evenly_among_two_thread
         assert part <= 128
         longest = max(last - first for first, last in (share(rows, part, member, 2) for member in range(2)))
         assert not shared or rows <= 128 or longest <= 1.25 * rows / 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch", "rows"),
+    [([2, 10, 10, 1], 32, 32), ([2, 10, 10, 1], 1, 0), ([1100, 1], 4, 0), ([300, 300, 2], 32, 0)],
+)
+def test_shapes_alone_decide_whether_a_step_goes_in_parts(sizes, batch, rows):
+    """Results do not depend on the number of threads, so that must not, either."""
+    for n_threads in (1, 2, 8, None):
+        mlp = MLP(sizes, dtype=np.float32, n_threads=n_threads, random_state=0)
+        data = _trainer.Data.whole(np.zeros((100, sizes[0]), np.float32), np.zeros(100 * sizes[-1], np.float32))
+        options = _trainer.Options(batch_size=batch, shuffle=True)
+        assert _trainer.Trainer(mlp, data, options, 1).choices[training.PART_ROWS] == rows
 
 
 def test_the_shared_positions_are_a_cache_line_apart():
