@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from . import _validation as validation
 from ._own_loss import OwnLoss
 from ._trainer import Data
-from .kernels.backprop import A, Z
+from .kernels.network import A, Z
 
 if TYPE_CHECKING:
     from ._estimator_network import EstimatorNetwork

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validation as validation
-from .kernels import activations, backprop, dropout
+from .kernels import activations, dropout, network
 
 Array = NDArray[Any]
 Place = tuple[int, tuple[int, int]]  # where an array starts in a vector, and its shape
@@ -51,7 +51,7 @@ class Views(list[Array]):
 
 
 class Tables(NamedTuple):
-    """What the kernels read of a network whose workspace holds so many rows: see kernels/backprop.py."""
+    """What the kernels read of a network whose workspace holds so many rows: see kernels/network.py."""
 
     rows: int
     layers: Array
@@ -63,7 +63,7 @@ class Tables(NamedTuple):
         """A layer's Z or A (`kind`) in a workspace, (rows, width)."""
         place = self.places[layer]
         return np.ndarray(
-            (self.rows, place[backprop.FAN_OUT]), workspace.dtype, workspace, place[kind] * workspace.itemsize
+            (self.rows, place[network.FAN_OUT]), workspace.dtype, workspace, place[kind] * workspace.itemsize
         )
 
 
@@ -129,28 +129,28 @@ class Layout:
             start, end = end, end + -(-size // _ALIGNMENT) * _ALIGNMENT
             return start
 
-        layers = np.zeros((self.n_layers, backprop.N_COLUMNS), np.int64)
-        layers[:, backprop.KEEP] = dropout.ALL
-        blocks = np.zeros(backprop.N_BLOCKS, np.int64)
-        blocks[backprop.ZEROS] = block(max(self.sizes))
+        layers = np.zeros((self.n_layers, network.N_COLUMNS), np.int64)
+        layers[:, network.KEEP] = dropout.ALL
+        blocks = np.zeros(network.N_BLOCKS, np.int64)
+        blocks[network.ZEROS] = block(max(self.sizes))
         source = block(rows * (self.sizes[0] + ones))
         for l, row in enumerate(layers):
             fan_out, code = self.sizes[l + 1], self.codes[l]
             output = l == self.n_layers - 1
             a = block(rows * (fan_out + ones))
             z = block(rows * fan_out) if keep_z or output or activations.TABLE[code].keeps_z else a
-            row[[backprop.FAN_IN, backprop.FAN_OUT, backprop.ACTIVATION]] = self.sizes[l], fan_out, code
-            row[[backprop.W, backprop.B]] = self.offsets[l]
-            row[[backprop.INPUT, backprop.Z, backprop.A, backprop.DELTA]] = source, z, a, block(rows * fan_out)
+            row[[network.FAN_IN, network.FAN_OUT, network.ACTIVATION]] = self.sizes[l], fan_out, code
+            row[[network.W, network.B]] = self.offsets[l]
+            row[[network.INPUT, network.Z, network.A, network.DELTA]] = source, z, a, block(rows * fan_out)
             source = a
             if not output and dropped and dropped[l] > 0:
                 source = block(rows * (fan_out + ones))
                 keep = round((1 - dropped[l]) * dropout.ALL)
-                layers[l + 1, backprop.KEEP] = min(max(keep, 1), dropout.ALL - 1)
-        blocks[backprop.TARGET] = block(rows * self.sizes[-1])
-        blocks[backprop.PARAMETER] = block(rows * self.sizes[-1]) if self.parametric else blocks[backprop.TARGET]
-        blocks[backprop.VALUE] = block(rows * self.sizes[-1])
-        blocks[backprop.ROW_LOSS] = block(rows)
+                layers[l + 1, network.KEEP] = min(max(keep, 1), dropout.ALL - 1)
+        blocks[network.TARGET] = block(rows * self.sizes[-1])
+        blocks[network.PARAMETER] = block(rows * self.sizes[-1]) if self.parametric else blocks[network.TARGET]
+        blocks[network.VALUE] = block(rows * self.sizes[-1])
+        blocks[network.ROW_LOSS] = block(rows)
         return Tables(rows, layers, blocks, end, layers.tolist())
 
 

@@ -13,7 +13,8 @@ from ._own_loss import Evaluation, OwnLoss
 from .kernels import activations, backprop, training
 from .kernels import losses as loss_kernels
 from .kernels import optimizers as optimizer_kernels
-from .kernels.backprop import PARAMETER, ROW_LOSS, ROWS_TOGETHER, A
+from .kernels.backprop import ROWS_TOGETHER
+from .kernels.network import PARAMETER, ROW_LOSS, A
 from .losses import Loss
 from .losses import name_of as loss_name
 from .optimizers import Optimizer

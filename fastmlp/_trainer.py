@@ -14,7 +14,10 @@ from ._layout import aligned_empty
 from .kernels import losses as loss_kernels
 from .kernels import optimizers as optimizer_kernels
 from .kernels import team, training
+from .kernels.batch import Choices, Samples
+from .kernels.network import Net
 from .kernels.simd import REGISTER_BYTES
+from .kernels.updates import State
 
 if TYPE_CHECKING:
     from ._network import Network
@@ -110,6 +113,23 @@ def _rows_of_a_part(rows: int, lanes: int, shared: bool) -> int:
     return min(range(lanes, _PART_ROWS + 1, lanes), key=time)
 
 
+def _samples(data: Data, shuffles: bool) -> Samples:
+    """The data as kernels take them."""
+    x, none = data.x, np.empty(0, np.int64)
+    if isinstance(x, np.ndarray):
+        inputs = x.reshape(-1), none, none
+    else:
+        if not x.has_canonical_format:
+            x = x.copy()
+            x.sum_duplicates()
+        inputs = x.data, *(validation.kernel_array(array, np.int64) for array in (x.indices, x.indptr))
+    if isinstance(data.rows, range):  # they need no list beside their order
+        rows, order = none, np.arange(len(data.rows))
+    else:
+        rows, order = data.rows, data.rows.copy() if shuffles else data.rows
+    return Samples(*inputs, data.y, data.row_weights, rows, order)
+
+
 def _pitch(rows: int, dtype: Any) -> int:
     """Numbers from one row of a part's blocks to the next: an odd number of cache lines, or many would share a set."""
     line = 64 // int(np.dtype(dtype).itemsize)
@@ -124,26 +144,14 @@ class Trainer:
 
     def __init__(self, network: "Network", data: Data, options: Options, epochs: int):
         self.network, self.options, self.data = network, options, data
-        x, none = data.x, np.empty(0, np.int64)
-        dense = isinstance(x, np.ndarray)
-        if not dense and not x.has_canonical_format:
-            x = x.copy()
-            x.sum_duplicates()
-        if dense:
-            self.x = x.reshape(-1), none, none
-        else:
-            self.x = x.data, *(validation.kernel_array(array, np.int64) for array in (x.indices, x.indptr))
         rows, layout = options.batch_size, network._layout
-        self.shuffles = options.shuffle and rows < len(data.rows)  # a batch of all rows is the same in any order
-        if isinstance(data.rows, range):  # they need no list beside their order
-            self.rows, self.order = none, np.arange(len(data.rows))
-        else:
-            self.rows, self.order = data.rows, data.rows.copy() if self.shuffles else data.rows
-        self.steps_per_epoch = math.ceil(len(self.order) / rows)
+        shuffles = options.shuffle and rows < len(data.rows)  # a batch of all rows is the same in any order
+        self.samples = _samples(data, shuffles)
+        self.steps_per_epoch = math.ceil(len(data.rows) / rows)
         steps = self.steps_per_epoch * epochs
         guess = _threads.seconds(6.0 * layout.n_parameters * rows, rows * sum(network.layer_sizes))
         self.pace = _threads.Pace(_threads.team_size(network.n_threads, guess * steps, guess), guess)
-        part_rows = self._part_rows(guess) if dense else 0
+        part_rows = self._part_rows(guess) if isinstance(data.x, np.ndarray) else 0
         self.in_parts = part_rows > 0
         room = _pitch(part_rows, network.dtype) if self.in_parts else rows
         self.tables = layout.tables(room, dropped=options.dropout, part=self.in_parts)
@@ -153,7 +161,11 @@ class Trainer:
         self.gradient_vector = aligned_empty(parts * layout.n_parameters, network.dtype)
         self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, network.dtype)
         self.settings = np.append(network._settings(), options.clip_norm)
-        self.choices = self._choices(part_rows)
+        self.choices = Choices(
+            batch_size=rows, loss=network._loss_codes[0], gradient_of=network._loss_codes[1], shuffle=shuffles,
+            track=options.track_gradients or options.clip_norm > 0, shared_penalty=options.shared_penalty,
+            part_rows=part_rows, pitch=room, workspace=self.tables.size if self.in_parts else 0,
+        )  # fmt: skip
 
     def _part_rows(self, step: float) -> int:
         """Rows of the parts that a batch goes in, or 0; `step` is a guess at the seconds that a step takes.
@@ -171,20 +183,6 @@ class Trainer:
         many = rows >= (2 if layout.sizes[-1] > 1 else 4) * lanes
         few = 1.5 * math.ceil(rows / part) * layout.n_parameters < layout.tables(rows).size
         return part if many and few else 0
-
-    def _choices(self, part_rows: int) -> Array:
-        options, network = self.options, self.network
-        choices = np.zeros(training.N_CHOICES, np.int64)
-        choices[training.BATCH] = options.batch_size
-        choices[training.PART_ROWS] = part_rows
-        choices[training.PITCH] = self.tables.rows
-        choices[training.WORKSPACE] = self.tables.size if part_rows else 0
-        choices[[training.LOSS, training.GRADIENT_OF]] = network._loss_codes
-        choices[training.OPTIMIZER] = optimizer_kernels.CODES[network.optimizer.kernel]
-        choices[training.SHUFFLE] = self.shuffles
-        choices[training.TRACK] = options.track_gradients or options.clip_norm > 0
-        choices[training.SHARED_PENALTY] = options.shared_penalty
-        return choices
 
     def gradient(self) -> tuple[float, float, Array]:
         """The sum of the losses of a batch of all rows, NaN if it is not finite; the penalty; the gradient, if tracked.
@@ -222,15 +220,17 @@ class Trainer:
 
     def _call(self, size: int, first: int, last: int, losses: Array, norms: Array, rates: Array) -> int:
         """Steps `first` to `last` by `size` threads, or by those that can be started; how many steps were done."""
-        network, data = self.network, self.data
+        network = self.network
         self._provide(size if self.in_parts else 1)
         self.settings[:-1] = network._settings()
         shared = np.zeros(team.SHARED_SIZE, np.int64)
+        code = optimizer_kernels.CODES[network.optimizer.kernel]
         arguments: tuple[Any, ...] = (
-            np.array([first, last]), *self.x, data.y, data.row_weights, self.rows, self.order, network._parameters,
-            self.gradient_vector, network._slots, self.tables.layers, self.tables.blocks, self.workspace,
-            self.part_losses, self.choices, self.settings, rates, network._updates, self.constants,
-            network._shuffling(), losses, norms, shared,
+            np.array([first, last]), self.samples,
+            Net(network._parameters, self.tables.layers, self.tables.blocks, self.workspace),
+            State(code, network._slots, self.constants, self.gradient_vector),
+            self.choices, self.settings, rates, self.part_losses, network._updates, network._shuffling(), losses, norms,
+            shared,
         )  # fmt: skip
 
         def abandon() -> None:

@@ -14,7 +14,7 @@ from ._network import ForwardPass, Network
 from ._trainer import Data, Options
 from .initializers import INITIALIZERS, Initializer
 from .kernels import activations, losses, training
-from .kernels.backprop import A, Z
+from .kernels.network import A, Z
 from .optimizers import Optimizer, resolve
 
 Array = NDArray[Any]

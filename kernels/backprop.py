@@ -1,35 +1,34 @@
-"""Forward through all layers, the delta recursion, and the gradient, into flat vectors.
-
-A network is described by two small arrays of int64 (fastmlp/_layout.py builds them), so that one compiled function
-serves every depth and width. `layers` has a row for each layer; its columns, numbered here, are sizes, the activation's
-code and positions: of W and b in the vector of parameters, and of the layer's blocks, (rows, width) each, in the
-workspace `ws`. `blocks` holds the positions of what a network has once. The caller owns all arrays.
-"""
+"""Forward through all layers, the delta recursion, and the gradient, on the arrays of network.py."""
 
 import math
-
-from numpy import int64
 
 from ._jit import inlined, kernel, part
 from .activations import SOFTMAX, activate, activate_backward, copy
 from .dense import dense, dense_bias_gradient, dense_input_gradient, dense_weight_gradient
 from .dropout import ALL, drop, mix
 from .losses import losses_and_delta
+from .network import (
+    ACTIVATION,
+    DELTA,
+    FAN_IN,
+    FAN_OUT,
+    INPUT,
+    KEEP,
+    PARAMETER,
+    ROW_LOSS,
+    TARGET,
+    VALUE,
+    A,
+    Net,
+    Z,
+    block,
+    block_of_outputs,
+    weights,
+    zeros,
+)
 from .pointwise import pointwise
 from .simd import absolute, advance, same_dtype, span
 from .softmax import softmax, softmax_backward
-
-# Columns of `layers`. Z may equal A where the activation's backward does not need z (see activations.py). INPUT is the
-# layer below's A, unless some of that is dropped: then KEEP is less than ALL (see dropout.py).
-# (A literal is a type of its own to Numba, for which functions would be compiled again; an int64 is not.)
-FAN_IN, FAN_OUT, ACTIVATION, W, B, INPUT, Z, A, DELTA, KEEP = map(int64, range(10))
-N_COLUMNS = 10
-
-# Positions in `blocks`: a row of zeros as long as the widest layer; (rows, outputs) of targets, of the loss's parameter
-# and of scratch; one loss for each row. Who makes a workspace writes the parameter, and kernels only read it; where the
-# loss has none, the block is that of the targets.
-ZEROS, TARGET, PARAMETER, VALUE, ROW_LOSS = map(int64, range(5))
-N_BLOCKS = 5
 
 # Rows that go through all layers together: enough to reuse the weights, few enough to stay in the caches.
 ROWS_TOGETHER = 256
@@ -41,85 +40,61 @@ outside = pointwise([lambda h, x: ~((x >= h[0]) & (x <= h[1]))], inputs=(0,), ou
 
 
 @part
-def block(l, column, first, rows, layers, ws):
-    """The span of `rows` rows from row `first` of a layer's INPUT, Z, A or DELTA."""
-    width = layers[l, FAN_IN] if column == INPUT else layers[l, FAN_OUT]
-    return span(ws, layers[l, column] + first * width, rows * width)
-
-
-@part
-def weights(l, layers, params):
-    """The spans of a layer's W and b (of the parameters, or of the gradient)."""
-    fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-    return span(params, layers[l, W], fan_in * fan_out), span(params, layers[l, B], fan_out)
-
-
-@part
-def zeros(layers, blocks, ws):
-    """The span of zeros; filled here, since a new workspace holds anything."""
-    longest = 0
-    for l in range(layers.shape[0]):
-        longest = max(longest, max(layers[l, FAN_IN], layers[l, FAN_OUT]))
-    for i in range(longest):
-        ws[blocks[ZEROS] + i] = 0
-    return span(ws, blocks[ZEROS], longest)
-
-
-@part
-def drop_inputs(l, first, rows, layers, ws, step, source, target):
+def drop_inputs(l, first, rows, net, key, source, target):
     """``target = source * mask`` for `rows` rows from row `first`, where some inputs of layer l are dropped.
 
-    `source` and `target` are the positions of two blocks as wide as INPUT; `step` is the step's key.
+    `source` and `target` are the positions of two blocks as wide as INPUT; `key` is the step's.
     """
-    n = layers[l, FAN_IN]
+    n, keep = net.layers[l, FAN_IN], net.layers[l, KEEP]
     at, size = first * n, rows * n
-    drop(mix(step, l), first, rows, n, layers[l, KEEP], span(ws, source + at, size), span(ws, target + at, size))
+    drop(mix(key, l), first, rows, n, keep, span(net.ws, source + at, size), span(net.ws, target + at, size))
 
 
 @inlined
-def forward_scores(first, rows, params, layers, ws, step, known):
+def forward_scores(first, rows, net, key, known):
     """`rows` rows from row `first` of the hidden layers' Z and A and of the output layer's Z, from the INPUT block.
 
-    `step` is the step's key, for dropout; any number where there is none. The first `known` layers have their Z.
+    `key` is the step's, for dropout; any number where there is none. The first `known` layers have their Z.
     """
-    n_layers = layers.shape[0]
-    for l in range(n_layers):
-        fan_out, z = layers[l, FAN_OUT], block(l, Z, first, rows, layers, ws)
-        w, b = weights(l, layers, params)
+    layers = net.layers
+    top = layers.shape[0] - 1
+    for l in range(top + 1):
+        fan_out, z = layers[l, FAN_OUT], block(l, Z, first, rows, net)
+        w, b = weights(l, layers, net.params)
         if l >= known:
-            dense(rows, layers[l, FAN_IN], fan_out, block(l, INPUT, first, rows, layers, ws), w, b, z)
-        if l < n_layers - 1:
-            activate(layers[l, ACTIVATION], rows, fan_out, fan_out, z, block(l, A, first, rows, layers, ws))
+            dense(rows, layers[l, FAN_IN], fan_out, block(l, INPUT, first, rows, net), w, b, z)
+        if l < top:
+            activate(layers[l, ACTIVATION], rows, fan_out, fan_out, z, block(l, A, first, rows, net))
             if layers[l + 1, KEEP] < ALL:
-                drop_inputs(l + 1, first, rows, layers, ws, step, layers[l, A], layers[l + 1, INPUT])
+                drop_inputs(l + 1, first, rows, net, key, layers[l, A], layers[l + 1, INPUT])
 
 
 @inlined
-def output_activation(first, rows, layers, blocks, ws):
+def output_activation(first, rows, net):
     """`rows` rows from row `first` of the output layer's A from its Z (the VALUE block is overwritten)."""
-    l = layers.shape[0] - 1
-    k, code = layers[l, FAN_OUT], layers[l, ACTIVATION]
-    z, a = block(l, Z, first, rows, layers, ws), block(l, A, first, rows, layers, ws)
+    l = net.layers.shape[0] - 1
+    k, code = net.layers[l, FAN_OUT], net.layers[l, ACTIVATION]
+    z, a = block(l, Z, first, rows, net), block(l, A, first, rows, net)
     if code == SOFTMAX:
-        softmax(rows, k, (z, span(ws, blocks[VALUE] + first * k, rows * k), a))
+        softmax(rows, k, (z, block_of_outputs(VALUE, first, rows, net), a))
     else:
         activate(code, rows, k, k, z, a)
 
 
 @inlined
-def delta_from_outputs(first, rows, layers, blocks, ws, loss, gradient_of, scale):
+def delta_from_outputs(first, rows, net, loss, gradient_of, scale):
     """`rows` rows from row `first` of ROW_LOSS and of the output layer's DELTA, ``scale * dL/dz``.
 
     Reads the rows' TARGET and PARAMETER, the output layer's A and Z, and, after a softmax, the VALUE that
     `output_activation` left.
     """
-    l = layers.shape[0] - 1
-    k, code = layers[l, FAN_OUT], layers[l, ACTIVATION]
-    value = span(ws, blocks[VALUE] + first * k, rows * k)
-    z = value if code == SOFTMAX else block(l, Z, first, rows, layers, ws)
-    a, delta = block(l, A, first, rows, layers, ws), block(l, DELTA, first, rows, layers, ws)
-    y, parameter = span(ws, blocks[TARGET] + first * k, rows * k), span(ws, blocks[PARAMETER] + first * k, rows * k)
-    row_loss, factor = span(ws, blocks[ROW_LOSS] + first, rows), ws.dtype.type(scale)
+    l = net.layers.shape[0] - 1
+    k, code = net.layers[l, FAN_OUT], net.layers[l, ACTIVATION]
+    value, y = block_of_outputs(VALUE, first, rows, net), block_of_outputs(TARGET, first, rows, net)
+    parameter = block_of_outputs(PARAMETER, first, rows, net)
+    z = value if code == SOFTMAX else block(l, Z, first, rows, net)
+    a, delta = block(l, A, first, rows, net), block(l, DELTA, first, rows, net)
+    row_loss, factor = span(net.ws, net.blocks[ROW_LOSS] + first, rows), net.ws.dtype.type(scale)
     losses_and_delta(code, loss, gradient_of, rows, k, z, a, y, parameter, value, delta, row_loss, factor)
 
 
@@ -139,61 +114,61 @@ def sum_of_losses(rows, ws, row_loss):
 
 
 @inlined
-def recursion(first, rows, params, layers, zero, ws, step):
+def recursion(first, rows, net, key, zero):
     """`rows` rows from row `first` of the hidden layers' DELTA from the output layer's: ``(delta @ W.T) * f'(z)``.
 
-    Where numbers of A were dropped, ``delta @ W.T`` is, too. `step` as in `forward_scores`.
+    Where numbers of A were dropped, ``delta @ W.T`` is, too. `key` as in `forward_scores`.
     """
+    layers = net.layers
     for l in range(layers.shape[0] - 1, 0, -1):
-        fan_in, below = layers[l, FAN_IN], block(l - 1, DELTA, first, rows, layers, ws)
-        delta, w = block(l, DELTA, first, rows, layers, ws), weights(l, layers, params)[0]
+        fan_in, below = layers[l, FAN_IN], block(l - 1, DELTA, first, rows, net)
+        delta, w = block(l, DELTA, first, rows, net), weights(l, layers, net.params)[0]
         dense_input_gradient(rows, fan_in, layers[l, FAN_OUT], delta, w, zero, below)
         if layers[l, KEEP] < ALL:
-            drop_inputs(l, first, rows, layers, ws, step, layers[l - 1, DELTA], layers[l - 1, DELTA])
-        z, a = block(l - 1, Z, first, rows, layers, ws), block(l - 1, A, first, rows, layers, ws)
+            drop_inputs(l, first, rows, net, key, layers[l - 1, DELTA], layers[l - 1, DELTA])
+        z, a = block(l - 1, Z, first, rows, net), block(l - 1, A, first, rows, net)
         activate_backward(layers[l - 1, ACTIVATION], rows, fan_in, fan_in, below, z, a)
 
 
 @inlined
-def weight_gradient(l, i, m, j, n, first, rows, layers, zero, ws, dw):
+def weight_gradient(l, i, m, j, n, first, rows, net, zero, dw):
     """Rows `i` to ``i + m``, columns `j` to ``j + n`` of dW of layer l over `rows` rows of the batch from row `first`.
 
     To the span `dw`, its rows fan_out apart.
     """
-    fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-    x, delta = block(l, INPUT, first, rows, layers, ws), block(l, DELTA, first, rows, layers, ws)
+    fan_in, fan_out = net.layers[l, FAN_IN], net.layers[l, FAN_OUT]
+    x, delta = block(l, INPUT, first, rows, net), block(l, DELTA, first, rows, net)
     dense_weight_gradient(m, n, rows, fan_in, fan_out, advance(x, i), advance(delta, j), zero, dw)
 
 
 @inlined
-def bias_gradient(l, first, rows, layers, ws, db):
+def bias_gradient(l, first, rows, net, db):
     """db of layer l over `rows` rows of the batch from row `first`, to a span."""
-    dense_bias_gradient(rows, layers[l, FAN_OUT], block(l, DELTA, first, rows, layers, ws), db)
+    dense_bias_gradient(rows, net.layers[l, FAN_OUT], block(l, DELTA, first, rows, net), db)
 
 
 @inlined
-def gradient(first, rows, at, layers, zero, ws, grads):
-    """dW and db of all layers over `rows` rows of the batch from row `first`, to ``grads[at:]``."""
-    for l in range(layers.shape[0]):
-        fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-        dw, db = span(grads, at + layers[l, W], fan_in * fan_out), span(grads, at + layers[l, B], fan_out)
-        weight_gradient(l, 0, fan_in, 0, fan_out, first, rows, layers, zero, ws, dw)
-        bias_gradient(l, first, rows, layers, ws, db)
+def gradient(rows, net, zero, grads):
+    """dW and db of all layers over a batch of `rows` rows, to one vector."""
+    for l in range(net.layers.shape[0]):
+        dw, db = weights(l, net.layers, grads)
+        weight_gradient(l, 0, net.layers[l, FAN_IN], 0, net.layers[l, FAN_OUT], 0, rows, net, zero, dw)
+        bias_gradient(l, 0, rows, net, db)
 
 
 @inlined
-def load_targets(rows, k, y, yo, width, ws, target):
-    """Targets of `rows` rows at ws[target:]: `k` numbers each from y[yo:], or one-hot from a class index each.
+def load_targets(rows, k, y, start, width, target):
+    """Targets of `rows` rows to the span `target`: `k` numbers each from y[start:], or one-hot from a class index each.
 
     `width` is the numbers a row has in y: k, or 1 for class indices.
     """
     if width == k:
-        copy(0, 1, rows * k, 0, (span(y, yo, rows * k), span(ws, target, rows * k)))
+        copy(0, 1, rows * k, 0, (span(y, start, rows * k), target))
         return
+    for i in range(rows * k):
+        target[i] = 0
     for r in range(rows):
-        for i in range(k):
-            ws[target + r * k + i] = 0
-        ws[target + r * k + int(y[yo + r])] = 1
+        target[r * k + int(y[start + r])] = 1
 
 
 # add_scaled(0, rows, n, pitch, (x, y), (factor,)): y += factor * x; the gradient of alpha / 2 * sum(W**2) is alpha * W
@@ -201,14 +176,13 @@ add_scaled = pointwise([lambda h, x, y: y + h[0] * x], inputs=(0, 1), outputs=(1
 
 
 @inlined
-def forward_block(first, rows, x, params, layers, blocks, ws):
-    """All layers for rows `first` to ``first + rows`` of x, to the start of `ws`. False if one is not finite."""
-    size = rows * layers[0, FAN_IN]
-    source = span(x, first * layers[0, FAN_IN], size)
-    if copy_finite(0, 1, size, 0, (source, span(ws, layers[0, INPUT], size))) != 0:
+def forward_block(first, rows, x, net):
+    """All layers for rows `first` to ``first + rows`` of x, to the start of `net.ws`. False if one is not finite."""
+    n = net.layers[0, FAN_IN]
+    if copy_finite(0, 1, rows * n, 0, (span(x, first * n, rows * n), block(0, INPUT, 0, rows, net))) != 0:
         return False
-    forward_scores(0, rows, params, layers, ws, 0, 0)
-    output_activation(0, rows, layers, blocks, ws)
+    forward_scores(0, rows, net, 0, 0)
+    output_activation(0, rows, net)
     return True
 
 
@@ -220,7 +194,7 @@ def infer(x, params, layers, blocks, ws, block_rows, out):
     ----------
     x : (n * features,) or (n, features), in C order and of the dtype of `params`
     params, layers, blocks, ws
-        The network, see the top of this file; `ws` has room for `block_rows` rows.
+        The network, see network.py; `ws` has room for `block_rows` rows.
     out : (n * outputs,) or (n, outputs) or empty, in C order and of the dtype of `params`
         Written if not empty.
 
@@ -236,16 +210,16 @@ def infer(x, params, layers, blocks, ws, block_rows, out):
     """
     same_dtype(x, params)
     same_dtype(out, params)
-    top = layers.shape[0] - 1
+    net, top = Net(params, layers, blocks, ws), layers.shape[0] - 1
     n, k = x.size // layers[0, FAN_IN], layers[top, FAN_OUT]
     if n * layers[0, FAN_IN] != x.size or (out.size != 0 and out.size != n * k):
         raise ValueError("infer: x must hold whole rows, and out as many rows of outputs, or nothing")
     for first in range(0, n, block_rows):
         rows = min(block_rows, n - first)
-        if not forward_block(first, rows, x, params, layers, blocks, ws):
+        if not forward_block(first, rows, x, net):
             return False
         if out.size > 0:
-            copy(0, 1, rows * k, 0, (block(top, A, 0, rows, layers, ws), span(out, first * k, rows * k)))
+            copy(0, 1, rows * k, 0, (block(top, A, 0, rows, net), span(out, first * k, rows * k)))
     return True
 
 
@@ -255,15 +229,15 @@ def total_loss(x, y, params, layers, blocks, ws, block_rows, loss, gradient_of):
 
     y : (n * outputs,) or (n,) class indices; the others as in `infer` and `losses_and_delta` (losses.py).
     """
-    n, k = x.size // layers[0, FAN_IN], layers[layers.shape[0] - 1, FAN_OUT]
+    net, n, k = Net(params, layers, blocks, ws), x.size // layers[0, FAN_IN], layers[layers.shape[0] - 1, FAN_OUT]
     width = y.size // n
     total = 0.0
     for first in range(0, n, block_rows):
         rows = min(block_rows, n - first)
-        if not forward_block(first, rows, x, params, layers, blocks, ws):
+        if not forward_block(first, rows, x, net):
             return math.nan
-        load_targets(rows, k, y, first * width, width, ws, blocks[TARGET])
-        delta_from_outputs(0, rows, layers, blocks, ws, loss, gradient_of, 1.0)
+        load_targets(rows, k, y, first * width, width, block_of_outputs(TARGET, 0, rows, net))
+        delta_from_outputs(0, rows, net, loss, gradient_of, 1.0)
         for r in range(rows):
             total += ws[blocks[ROW_LOSS] + r]
     return total
@@ -284,7 +258,7 @@ def backward(
     output_gradient : (rows * outputs,) or empty
         Where y is empty: dL/d output of a loss of the caller's own.
     params, layers, blocks, ws
-        The network, see the top of this file.
+        The network, see network.py.
     loss, gradient_of : int
         See losses.py.
     low, high : float
@@ -301,19 +275,19 @@ def backward(
     bool
         False, and nothing is written, if y holds a number outside [low, high].
     """
-    top = layers.shape[0] - 1
+    net, top = Net(params, layers, blocks, ws), layers.shape[0] - 1
     k, code = layers[top, FAN_OUT], layers[top, ACTIVATION]
     n = rows * k
-    a, delta = block(top, A, 0, rows, layers, ws), block(top, DELTA, 0, rows, layers, ws)
+    a, delta = block(top, A, 0, rows, net), block(top, DELTA, 0, rows, net)
     if y.size > 0:
         dtype = y.dtype.type
         if y.size == n and outside(0, 1, n, 0, (span(y, 0, n),), (dtype(low), dtype(high))) != 0:
             return False
-        load_targets(rows, k, y, 0, y.size // rows, ws, blocks[TARGET])
+        load_targets(rows, k, y, 0, y.size // rows, block_of_outputs(TARGET, 0, rows, net))
         if code == SOFTMAX:
-            output_activation(0, rows, layers, blocks, ws)
+            output_activation(0, rows, net)
         copy(0, 1, n, 0, (span(output, 0, n), a))
-        delta_from_outputs(0, rows, layers, blocks, ws, loss, gradient_of, 1.0 / rows)
+        delta_from_outputs(0, rows, net, loss, gradient_of, 1.0 / rows)
     else:
         copy(0, 1, n, 0, (span(output_gradient, 0, n), delta))
         if code == SOFTMAX:
@@ -321,16 +295,16 @@ def backward(
                 delta[i] *= a[i]
             softmax_backward(rows, k, (a, delta))
         else:
-            activate_backward(code, rows, k, k, delta, block(top, Z, 0, rows, layers, ws), a)
-    zero = zeros(layers, blocks, ws)
-    recursion(0, rows, params, layers, zero, ws, 0)
-    gradient(0, rows, 0, layers, zero, ws, grads)
+            activate_backward(code, rows, k, k, delta, block(top, Z, 0, rows, net), a)
+    zero = zeros(net)
+    recursion(0, rows, net, 0, zero)
+    gradient(rows, net, zero, grads)
     if alpha != 0:
         for l in range(top + 1):
             spans = weights(l, layers, params)[0], weights(l, layers, grads)[0]
             add_scaled(0, 1, layers[l, FAN_IN] * layers[l, FAN_OUT], 0, spans, (ws.dtype.type(alpha),))
     if dx.size > 0:
         fan_in, fan_out, w = layers[0, FAN_IN], layers[0, FAN_OUT], weights(0, layers, params)[0]
-        below = block(0, DELTA, 0, rows, layers, ws)
+        below = block(0, DELTA, 0, rows, net)
         dense_input_gradient(rows, fan_in, fan_out, below, w, zero, span(dx, 0, dx.size))
     return True

@@ -1,6 +1,6 @@
-"""A part of a batch, through all layers and back to a gradient of its own, with a lane for each of its rows.
+"""Parts of a batch, each through all layers and back to a gradient of its own, with a lane for each of its rows.
 
-All blocks of the workspace (backprop.py) are feature-major here: (width, pitch) numbers, of which the first `columns`
+All blocks of the workspace (network.py) are feature-major here: (width, pitch) numbers, of which the first `columns`
 count, whole registers; those beyond the part's rows are like its last, but that their DELTA is 0. INPUT has one more
 row, of ones, the input of the bias: then W and b, which follow one another in `params`, are one matrix. Each member of
 the team has a workspace of its own, for one part, which stays in the cache.
@@ -10,7 +10,13 @@ from numpy import int64
 
 from ._jit import inlined, part
 from .activations import SOFTMAX, activate, activate_backward
-from .backprop import (
+from .backprop import sum_of_losses
+from .dropout import ALL, drop_columns, mix
+from .feature_major import combine, dots
+from .gather import pick_columns, pick_target_columns
+from .gemm import gemm
+from .losses import losses_and_delta_of_columns
+from .network import (
     ACTIVATION,
     DELTA,
     FAN_IN,
@@ -24,69 +30,71 @@ from .backprop import (
     A,
     W,
     Z,
-    sum_of_losses,
 )
-from .dropout import ALL, drop_columns, mix
-from .feature_major import combine, dots
-from .gather import pick_columns, pick_target_columns
-from .gemm import gemm
-from .losses import losses_and_delta_of_columns
 from .simd import advance, span
 from .softmax import softmax_columns
+from .team import fetch, share
 
 _ONE, _ZERO = int64(1), int64(0)  # a literal is a type of its own, for which gemm would be compiled again
 
 
 @part
-def ones(layers, ws, pitch):
+def ones(net, pitch):
     """The last row of every INPUT."""
-    for l in range(layers.shape[0]):
-        first = layers[l, INPUT] + layers[l, FAN_IN] * pitch
+    for l in range(net.layers.shape[0]):
+        first = net.layers[l, INPUT] + net.layers[l, FAN_IN] * pitch
         for i in range(first, first + pitch):
-            ws[i] = 1
+            net.ws[i] = 1
 
 
 @part
-def features(l, column, n, layers, ws, pitch):
+def features(l, column, n, net, pitch):
     """The span of n rows of a layer's block."""
-    return span(ws, layers[l, column], n * pitch)
+    return span(net.ws, net.layers[l, column], n * pitch)
 
 
 @part
-def drop_features(l, source, target, first, rows, layers, ws, pitch, key):
+def features_of_outputs(which, net, pitch):
+    """The span of TARGET, PARAMETER or VALUE."""
+    return span(net.ws, net.blocks[which], net.layers[net.layers.shape[0] - 1, FAN_OUT] * pitch)
+
+
+@part
+def drop_features(l, source, target, first, rows, net, pitch, key):
     """`drop_columns` for the inputs of layer l, from one position of ws to another; `first` is the part's first row."""
-    n, keep = layers[l, FAN_IN], layers[l, KEEP]
-    drop_columns(mix(key, l), first, rows, n, pitch, keep, span(ws, source, n * pitch), span(ws, target, n * pitch))
+    n, keep = net.layers[l, FAN_IN], net.layers[l, KEEP]
+    before, after = span(net.ws, source, n * pitch), span(net.ws, target, n * pitch)
+    drop_columns(mix(key, l), first, rows, n, pitch, keep, before, after)
 
 
 @inlined
-def outputs(first, rows, columns, params, layers, blocks, ws, pitch, key):
+def outputs(first, rows, columns, net, pitch, key):
     """All layers' Z and A from the first INPUT; after a softmax VALUE holds log A."""
+    layers = net.layers
     top = layers.shape[0] - 1
     for l in range(top + 1):
         fan_in, fan_out, code = layers[l, FAN_IN], layers[l, FAN_OUT], layers[l, ACTIVATION]
-        x, size = features(l, INPUT, fan_in + 1, layers, ws, pitch), (fan_in + 1) * fan_out
-        z, a = features(l, Z, fan_out, layers, ws, pitch), features(l, A, fan_out, layers, ws, pitch)
-        combine(fan_out, fan_in + 1, columns, span(params, layers[l, W], size), _ONE, fan_out, x, z, pitch)
+        x, size = features(l, INPUT, fan_in + 1, net, pitch), (fan_in + 1) * fan_out
+        z, a = features(l, Z, fan_out, net, pitch), features(l, A, fan_out, net, pitch)
+        combine(fan_out, fan_in + 1, columns, span(net.params, layers[l, W], size), _ONE, fan_out, x, z, pitch)
         if code == SOFTMAX:
-            softmax_columns(columns, fan_out, pitch, (z, span(ws, blocks[VALUE], fan_out * pitch), a))
+            softmax_columns(columns, fan_out, pitch, (z, features_of_outputs(VALUE, net, pitch), a))
         else:
             activate(code, fan_out, columns, pitch, z, a)
         if l < top and layers[l + 1, KEEP] < ALL:
-            drop_features(l + 1, layers[l, A], layers[l + 1, INPUT], first, rows, layers, ws, pitch, key)
+            drop_features(l + 1, layers[l, A], layers[l + 1, INPUT], first, rows, net, pitch, key)
 
 
 @inlined
-def output_delta(rows, columns, layers, blocks, ws, pitch, loss, gradient_of, scale):
+def output_delta(rows, columns, net, pitch, loss, gradient_of, scale):
     """ROW_LOSS and the output layer's DELTA, ``scale * dL/dz``, which is 0 beyond the part's rows."""
-    l = layers.shape[0] - 1
-    k, code = layers[l, FAN_OUT], layers[l, ACTIVATION]
-    size = k * pitch
-    y, parameter = span(ws, blocks[TARGET], size), span(ws, blocks[PARAMETER], size)
-    value = span(ws, blocks[VALUE], size)
-    z = value if code == SOFTMAX else features(l, Z, k, layers, ws, pitch)
-    a, delta = features(l, A, k, layers, ws, pitch), features(l, DELTA, k, layers, ws, pitch)
-    row_loss, factor = span(ws, blocks[ROW_LOSS], pitch), ws.dtype.type(scale)
+    l = net.layers.shape[0] - 1
+    k, code = net.layers[l, FAN_OUT], net.layers[l, ACTIVATION]
+    y, parameter = features_of_outputs(TARGET, net, pitch), features_of_outputs(PARAMETER, net, pitch)
+    value = features_of_outputs(VALUE, net, pitch)
+    z = value if code == SOFTMAX else features(l, Z, k, net, pitch)
+    a, delta = features(l, A, k, net, pitch), features(l, DELTA, k, net, pitch)
+    row_loss, factor = span(net.ws, net.blocks[ROW_LOSS], pitch), net.ws.dtype.type(scale)
     losses_and_delta_of_columns(
         code, loss, gradient_of, columns, k, pitch, z, a, y, parameter, value, delta, row_loss, factor
     )
@@ -96,37 +104,38 @@ def output_delta(rows, columns, layers, blocks, ws, pitch, loss, gradient_of, sc
 
 
 @part
-def weigh_columns(rows, numbers, row_weights, layers, blocks, ws, pitch):
+def weigh_columns(rows, numbers, row_weights, net, pitch):
     """Losses and output deltas, times the weights of the rows `numbers`."""
-    top = layers.shape[0] - 1
+    top = net.layers.shape[0] - 1
     for r in range(rows):
-        weight = ws.dtype.type(row_weights[numbers[r]])
-        ws[blocks[ROW_LOSS] + r] *= weight
-        for j in range(layers[top, FAN_OUT]):
-            ws[layers[top, DELTA] + j * pitch + r] *= weight
+        weight = net.ws.dtype.type(row_weights[numbers[r]])
+        net.ws[net.blocks[ROW_LOSS] + r] *= weight
+        for j in range(net.layers[top, FAN_OUT]):
+            net.ws[net.layers[top, DELTA] + j * pitch + r] *= weight
 
 
 @inlined
-def deltas(first, rows, columns, params, layers, ws, pitch, key):
+def deltas(first, rows, columns, net, pitch, key):
     """The hidden layers' DELTA from the output layer's: ``(W @ delta) * f'(z)``."""
+    layers = net.layers
     for l in range(layers.shape[0] - 1, 0, -1):
         fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-        w, delta = span(params, layers[l, W], fan_in * fan_out), features(l, DELTA, fan_out, layers, ws, pitch)
-        below = features(l - 1, DELTA, fan_in, layers, ws, pitch)
+        w, delta = span(net.params, layers[l, W], fan_in * fan_out), features(l, DELTA, fan_out, net, pitch)
+        below = features(l - 1, DELTA, fan_in, net, pitch)
         combine(fan_in, fan_out, columns, w, fan_out, _ONE, delta, below, pitch)
         if layers[l, KEEP] < ALL:
-            drop_features(l, layers[l - 1, DELTA], layers[l - 1, DELTA], first, rows, layers, ws, pitch, key)
-        z, a = features(l - 1, Z, fan_in, layers, ws, pitch), features(l - 1, A, fan_in, layers, ws, pitch)
+            drop_features(l, layers[l - 1, DELTA], layers[l - 1, DELTA], first, rows, net, pitch, key)
+        z, a = features(l - 1, Z, fan_in, net, pitch), features(l - 1, A, fan_in, net, pitch)
         activate_backward(layers[l - 1, ACTIVATION], fan_in, columns, pitch, below, z, a)
 
 
 @inlined
-def gradients(columns, at, layers, ws, pitch, zero, grads):
+def gradients(columns, net, pitch, zero, grads, at):
     """dW and db of all layers, to ``grads[at:]``."""
-    for l in range(layers.shape[0]):
-        fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-        x, delta = features(l, INPUT, fan_in + 1, layers, ws, pitch), features(l, DELTA, fan_out, layers, ws, pitch)
-        dw_and_db = span(grads, at + layers[l, W], (fan_in + 1) * fan_out)
+    for l in range(net.layers.shape[0]):
+        fan_in, fan_out = net.layers[l, FAN_IN], net.layers[l, FAN_OUT]
+        x, delta = features(l, INPUT, fan_in + 1, net, pitch), features(l, DELTA, fan_out, net, pitch)
+        dw_and_db = span(grads, at + net.layers[l, W], (fan_in + 1) * fan_out)
         if min(fan_in, fan_out) < 8 + columns // 6:  # as measured: then a sum over lanes for each number pays
             dots(fan_in + 1, fan_out, columns, x, delta, pitch, dw_and_db, fan_out)
         else:
@@ -136,23 +145,27 @@ def gradients(columns, at, layers, ws, pitch, zero, grads):
 
 
 @inlined
-def gradient_of_part(
-    first, rows, at, start, x, y, width, row_weights, order, params, grads, layers, blocks, ws, pitch, loss,
-    gradient_of, zero, key, scale,
-):  # fmt: skip
-    """`rows` rows of the batch from row `first`: their gradient to ``grads[at:]``, and the sum of their losses.
+def gradients_of_parts(batch, samples, net, choices, zero, grads, losses, member, size):
+    """A member's share of the parts of a batch, and how many parts there are. See batch.py for the arguments.
 
-    `ws` is the member's own; the gradient is that of `scale` times the sum of the losses. The others: see
-    `forward_and_back` and `train` (training.py).
+    Each leaves its gradient at ``grads[part * parameters :]``, and the sum of its losses in `losses`. The workspace is
+    the member's own.
     """
-    n, k = layers[0, FAN_IN], layers[layers.shape[0] - 1, FAN_OUT]
-    numbers, inputs = span(order, start + first, rows), features(0, INPUT, n, layers, ws, pitch)
-    columns = pick_columns(rows, n, numbers, span(x, 0, x.size), inputs, pitch)
-    pick_target_columns(rows, k, numbers, y, width, span(ws, blocks[TARGET], k * pitch), pitch)
-    outputs(first, rows, columns, params, layers, blocks, ws, pitch, key)
-    output_delta(rows, columns, layers, blocks, ws, pitch, loss, gradient_of, scale)
-    if row_weights.size > 0:
-        weigh_columns(rows, numbers, row_weights, layers, blocks, ws, pitch)
-    deltas(first, rows, columns, params, layers, ws, pitch, key)
-    gradients(columns, at, layers, ws, pitch, zero, grads)
-    return sum_of_losses(rows, ws, blocks[ROW_LOSS])
+    x, params, part_rows, pitch = samples.x, net.params, choices.part_rows, choices.pitch
+    n, k = net.layers[0, FAN_IN], net.layers[net.layers.shape[0] - 1, FAN_OUT]
+    if size > 1:  # others have just written some of them
+        fetch(params.size, span(params, 0, params.size))
+    start, stop = share(batch.rows, part_rows, member, size)
+    for first in range(start, stop, part_rows):
+        i, rows = first // part_rows, min(part_rows, stop - first)
+        numbers = span(samples.order, batch.start + first, rows)
+        columns = pick_columns(rows, n, numbers, span(x, 0, x.size), features(0, INPUT, n, net, pitch), pitch)
+        pick_target_columns(rows, k, numbers, samples.y, batch.width, features_of_outputs(TARGET, net, pitch), pitch)
+        outputs(first, rows, columns, net, pitch, batch.key)
+        output_delta(rows, columns, net, pitch, choices.loss, choices.gradient_of, batch.scale)
+        if samples.weights.size > 0:
+            weigh_columns(rows, numbers, samples.weights, net, pitch)
+        deltas(first, rows, columns, net, pitch, batch.key)
+        gradients(columns, net, pitch, zero, grads, i * params.size)
+        losses[i] = sum_of_losses(rows, net.ws, net.blocks[ROW_LOSS])
+    return (batch.rows + part_rows - 1) // part_rows

@@ -14,150 +14,39 @@ in the first half, and the second adds these up, always in the same order.
 import math
 
 from ._jit import inlined, kernel, part
-from .backprop import (
-    DELTA,
-    FAN_IN,
-    FAN_OUT,
-    INPUT,
-    ROW_LOSS,
-    ROWS_TOGETHER,
-    TARGET,
-    Z,
-    block,
-    delta_from_outputs,
-    forward_scores,
-    output_activation,
-    recursion,
-    sum_of_losses,
-    weights,
-    zeros,
-)
+from .backprop import ROWS_TOGETHER, delta_from_outputs, forward_scores, output_activation, recursion, sum_of_losses
+from .batch import Batch, shuffle, take_inputs, take_targets, total_weight, weigh
 from .dropout import step_key
-from .gather import gather_targets, pick_rows
 from .gemm import MR
+from .network import FAN_IN, ROW_LOSS, Net, zeros
 from .optimizers import ALPHA, CLIP_NORM, CODES, LEARNING_RATE, prepare
-from .parts import gradient_of_part, ones
+from .parts import gradients_of_parts, ones
 from .pointwise import not_finite
 from .simd import span
-from .sparse import sparse_scores
 from .subnormals import flush_subnormals, restore
-from .team import NOT_FINITE, barrier, fetch, read, share, write
-from .updates import squared_norm, squared_weights, update_all, update_from_parts, update_share
+from .team import NOT_FINITE, barrier, read, share, write
+from .updates import State, squared_norm, squared_weights, update_all, update_from_parts, update_share
 
-# Positions in `choices`.
-BATCH, PART_ROWS, PITCH, WORKSPACE, LOSS, GRADIENT_OF, OPTIMIZER, SHUFFLE, TRACK, SHARED_PENALTY = range(10)
-N_CHOICES = 10
 _STAND_STILL = CODES["none"]
 # What `apply_update` returns.
 UPDATED, UPDATE_NOT_FINITE, GRADIENT_NOT_FINITE = range(3)
 
 
-@part
-def shuffle(rows, order, state):
-    """Puts a new permutation of `rows` in `order` (both int64 and of one size); of none are all numbers from 0 on.
-
-    Fisher and Yates, with the generator xorshift128 (Marsaglia 2003); its four words of 32 bits are in `state` (int64).
-    """
-    for i in range(order.size):
-        order[i] = rows[i] if rows.size > 0 else i
-    x, y, z, w = state[0], state[1], state[2], state[3]
-    for i in range(order.size - 1, 0, -1):
-        t = x ^ ((x << 11) & 0xFFFFFFFF)
-        x, y, z = y, z, w
-        w = w ^ (w >> 19) ^ t ^ (t >> 8)
-        j = (w * (i + 1)) >> 32
-        order[i], order[j] = order[j], order[i]
-    state[0], state[1], state[2], state[3] = x, y, z, w
-
-
 @inlined
-def take_inputs(first, rows, numbers, x, indices, starts, params, layers, ws):
-    """Of the rows `numbers` of x, `rows` rows from row `first` of INPUT; or, of a sparse x, the first layer's Z."""
-    if starts.size == 0:
-        pick_rows(rows, layers[0, FAN_IN], numbers, span(x, 0, x.size), block(0, INPUT, first, rows, layers, ws))
-        return
-    (w, b), z = weights(0, layers, params), block(0, Z, first, rows, layers, ws)
-    sparse_scores(rows, layers[0, FAN_OUT], numbers, x, indices, starts, w, b, z)
-
-
-@part
-def total_weight(order, start, rows, row_weights):
-    """Sum of the weights of the rows ``order[start : start + rows]``: their number if there are no weights."""
-    if row_weights.size == 0:
-        return float(rows)
-    total = 0.0
-    for i in range(start, start + rows):
-        total += row_weights[order[i]]
-    return total
-
-
-@part
-def weigh(first, last, order, start, row_weights, ws, k, delta, row_loss):
-    """Losses and output deltas of rows `first` to `last`, at two positions of `ws`, times the rows' weights."""
-    for r in range(first, last):
-        weight = ws.dtype.type(row_weights[order[start + r]])
-        ws[row_loss + r] *= weight
-        for i in range(delta + r * k, delta + r * k + k):
-            ws[i] *= weight
-
-
-@inlined
-def forward_and_back(
-    first, rows, start, x, indices, starts, y, width, row_weights, order, params, layers, blocks, ws, choices, zero,
-    key, scale,
-):  # fmt: skip
-    """`rows` rows of the batch from row `first`, through all layers and back: all layers' DELTA, and ROW_LOSS.
-
-    The batch is the rows from ``order[start]`` on, with `width` numbers each in y; DELTA is the gradient of `scale`
-    times the sum of their losses. The others: see `train`.
-    """
-    top = layers.shape[0] - 1
-    k = layers[top, FAN_OUT]
-    numbers = span(order, start + first, rows)
-    take_inputs(first, rows, numbers, x, indices, starts, params, layers, ws)
-    gather_targets(rows, k, numbers, y, width, span(ws, blocks[TARGET] + first * k, rows * k))
-    forward_scores(first, rows, params, layers, ws, key, int(starts.size > 0))
-    output_activation(first, rows, layers, blocks, ws)
-    delta_from_outputs(first, rows, layers, blocks, ws, choices[LOSS], choices[GRADIENT_OF], scale)
-    if row_weights.size > 0:
-        weigh(first, first + rows, order, start, row_weights, ws, k, layers[top, DELTA], blocks[ROW_LOSS])
-    recursion(first, rows, params, layers, zero, ws, key)
-
-
-@inlined
-def gradients_of_parts(
-    start, n_rows, scale, x, y, width, row_weights, order, params, grads, layers, blocks, ws, part_losses, choices,
-    zero, key, member, size,
-):  # fmt: skip
-    """A member's share of the parts of a batch of `n_rows` rows, and how many these are; arguments as in `train`.
-
-    Each leaves its gradient at ``grads[part * params.size :]``, and the sum of its losses in `part_losses`.
-    """
-    part_rows = choices[PART_ROWS]
-    if size > 1:  # others have just written some of them
-        fetch(params.size, span(params, 0, params.size))
-    first, last = share(n_rows, part_rows, member, size)
-    for r in range(first, last, part_rows):
-        i = r // part_rows
-        part_losses[i] = gradient_of_part(
-            r, min(part_rows, last - r), i * params.size, start, x, y, width, row_weights, order, params, grads, layers,
-            blocks, ws, choices[PITCH], choices[LOSS], choices[GRADIENT_OF], zero, key, scale,
-        )  # fmt: skip
-    return (n_rows + part_rows - 1) // part_rows
-
-
-@inlined
-def deltas_of_rows(
-    start, n_rows, scale, x, indices, starts, y, width, row_weights, order, params, layers, blocks, ws, choices, zero,
-    key, member, size,
-):  # fmt: skip
-    """A member's share of the rows of a batch, through all layers and back; arguments as in `forward_and_back`."""
-    first, last = share(n_rows, MR, member, size)
+def deltas_of_rows(batch, samples, net, choices, zero, member, size):
+    """A member's share of the rows of a batch, through all layers and back: all layers' DELTA, and ROW_LOSS."""
+    first, last = share(batch.rows, MR, member, size)
     for r in range(first, last, ROWS_TOGETHER):
-        forward_and_back(
-            r, min(ROWS_TOGETHER, last - r), start, x, indices, starts, y, width, row_weights, order, params, layers,
-            blocks, ws, choices, zero, key, scale,
-        )  # fmt: skip
+        rows = min(ROWS_TOGETHER, last - r)
+        numbers = span(samples.order, batch.start + r, rows)
+        take_inputs(r, rows, numbers, samples, net)
+        take_targets(r, rows, numbers, batch.width, samples, net)
+        forward_scores(r, rows, net, batch.key, int(samples.starts.size > 0))
+        output_activation(r, rows, net)
+        delta_from_outputs(r, rows, net, choices.loss, choices.gradient_of, batch.scale)
+        if samples.weights.size > 0:
+            weigh(r, rows, numbers, samples.weights, net)
+        recursion(r, rows, net, batch.key, zero)
 
 
 @inlined
@@ -185,56 +74,68 @@ def add_norms(epoch, layers, grads, norms):
         norms[epoch, l] += math.sqrt(squared_weights(l, layers, grads))
 
 
+@inlined
+def clipped_update(limit, net, state, shared, member, size):
+    """A member's share of the update with the gradient that is known by now, its norm at most `limit`.
+
+    Non-zero if some update was not finite; 0 if the team was abandoned, too.
+    """
+    if not barrier(shared, size):
+        return 0
+    norm = math.sqrt(squared_norm(state.grads, 0, net.params.size))
+    if not barrier(shared, size):
+        return 0
+    factor = state.grads.dtype.type(limit / norm if norm > limit else 1.0)
+    return update_all(factor, net.params, net.layers, state, member, size)
+
+
+@inlined
+def update_parameters(parts, batch, samples, net, state, choices, limit, zero, shared, member, size):
+    """A member's share of the second half: non-zero if some update was not finite. `parts`: 0, or of the batch."""
+    # to be clipped, the gradient must be known as a whole
+    now = State(state.optimizer if limit == 0 else _STAND_STILL, state.slots, state.constants, state.grads)
+    if parts > 0:
+        failed = update_from_parts(parts, batch, net, now, member, size)
+    else:
+        failed = update_share(batch, samples, net, now, choices.track, zero, member, size)
+    if limit != 0:
+        failed |= clipped_update(limit, net, state, shared, member, size)
+    return failed
+
+
 @kernel
 def train(
-    steps, x, indices, starts, y, row_weights, rows, order, params, grads, slots, layers, blocks, workspaces,
-    part_losses, choices, settings, rates, updates, constants, rng, losses, norms, shared, member, size,
+    steps, samples, network, state, choices, settings, rates, part_losses, updates, rng, losses, norms, shared, member,
+    size,
 ):  # fmt: skip
     """Steps ``steps[0]`` to ``steps[1]`` of a fit, counted from its start; every epoch has ``ceil(n / batch)``.
 
     Parameters
     ----------
     steps : (2,) int64
-    x : (n * features,) rows one after the other; or the numbers of a matrix of compressed sparse rows.
-    indices, starts : (numbers,) and (n + 1,) int64, or empty
-        Of a sparse x: the column of each number, no two alike in a row, and where each row starts.
-    y : (n * outputs,) or (n,) class indices
-    row_weights : (n,) float64 or empty
-        How much each row counts, more than 0: a batch's loss is the weighted mean. Empty: all the same.
-    rows : (m,) int64 or empty
-        The rows to train on; empty: all. Only read if ``choices[SHUFFLE]``.
-    order : (m,) int64
-        Overwritten by a permutation of `rows` at each epoch's start if ``choices[SHUFFLE]``, else the rows in order.
-    params : (parameters,)
-        Updated.
-    grads : (parameters,), or, with ``choices[PART_ROWS]``, as many for each part of a batch
-        Scratch.
-    slots : (slots * parameters,)
-        The optimiser's state, updated.
-    layers, blocks, workspaces
-        The network, see backprop.py; there is room for a batch, or, with ``choices[PART_ROWS]``, for a part for each
-        member, ``choices[WORKSPACE]`` numbers.
-    part_losses : (parts of a batch,) float64
-        Scratch.
-    choices : (N_CHOICES,) int64
-        With ``choices[PART_ROWS]`` not 0 steps are in parts of so many rows, see the top of this file, whose blocks
-        have rows of ``choices[PITCH]`` numbers; x is not sparse then, and the loss is pointwise.
-        With ``choices[SHARED_PENALTY]`` alpha is divided by the batch's weight (its number of rows).
+    samples : Samples
+        See batch.py.
+    network : Net
+        See network.py. There is room for a batch, or, in parts, for as many workspaces as there are members.
+    state : State
+        See updates.py.
+    choices : Choices
+        See batch.py.
     settings : (8,) float64
         See optimizers.py. To be clipped, gradients must be tracked.
     rates : (steps,) float64 or empty
         The learning rate of each of these steps; empty: that of `settings`.
+    part_losses : (parts of a batch,) float64
+        Scratch.
     updates : (1,) int64
         How many updates the optimiser has made; counted on with every step, so that an interrupted caller knows.
-    constants : (2 * N_CONSTANTS,)
-        Scratch.
     rng : (4,) int64
         State of the shuffling generator, updated; with the number of updates it also decides what is dropped.
     losses : (epochs, 2) float64
         The rows' losses, times their weights, each batch before its update, are added at the epoch's position, counted
-        from the epoch of ``steps[0]``; and beside them, with ``choices[SHARED_PENALTY]``, ``alpha / 2 * sum(W**2)``.
+        from the epoch of ``steps[0]``; and beside them, with a shared penalty, ``alpha / 2 * sum(W**2)``.
     norms : (epochs, layers) float64
-        Likewise the norm of each dW, if ``choices[TRACK]``.
+        Likewise the norm of each dW, if they are tracked.
     shared : (team.SHARED_SIZE,) int64
         Zeros at the start; one array for each team.
     member, size : int
@@ -246,71 +147,49 @@ def train(
         Steps done: fewer than asked for if a loss or an update was not finite. The parameters are finite all the same:
         a step with such a loss changes nothing, a parameter with such an update keeps its value.
     """
-    n, batch, alpha, limit = order.size, choices[BATCH], settings[ALPHA], settings[CLIP_NORM]
-    optimizer = choices[OPTIMIZER] if limit == 0 else _STAND_STILL
-    width = y.size // (starts.size - 1 if starts.size > 0 else x.size // layers[0, FAN_IN])
-    steps_per_epoch = (n + batch - 1) // batch
-    state = flush_subnormals()
-    done = 0
-    own = choices[WORKSPACE]
-    ws = workspaces[member * own : (member + 1) * own] if own > 0 else workspaces
-    zero = zeros(layers, blocks, ws)
+    n, alpha, limit, own = samples.order.size, settings[ALPHA], settings[CLIP_NORM], choices.workspace
+    n_samples = samples.starts.size - 1 if samples.starts.size > 0 else samples.x.size // network.layers[0, FAN_IN]
+    width = samples.y.size // n_samples
+    steps_per_epoch = (n + choices.batch_size - 1) // choices.batch_size
+    flags = flush_subnormals()
+    ws = network.ws[member * own : (member + 1) * own] if own > 0 else network.ws
+    net = Net(network.params, network.layers, network.blocks, ws)
+    zero = zeros(net)
     if own > 0:
-        ones(layers, ws, choices[PITCH])
-    index, epoch = steps[0] % steps_per_epoch, 0
+        ones(net, choices.pitch)
+    done, index, epoch = 0, steps[0] % steps_per_epoch, 0
     for step in range(steps[0], steps[1]):
-        if index == 0 and choices[SHUFFLE] and member == 0:
-            shuffle(rows, order, rng)
+        if index == 0 and choices.shuffle and member == 0:
+            shuffle(samples.rows, samples.order, rng)
         if (index == 0 or step == steps[0]) and not barrier(shared, size):
             break
-        start = index * batch
-        n_rows = min(batch, n - start)
-        weight = total_weight(order, start, n_rows, row_weights)
-        key, parts = step_key(rng, updates[0]), 0
+        start = index * choices.batch_size
+        rows = min(choices.batch_size, n - start)
+        weight = total_weight(start, rows, samples)
+        batch_alpha = ws.dtype.type(alpha / weight if choices.shared_penalty else alpha)
+        batch = Batch(start, rows, width, 1.0 / weight, batch_alpha, step_key(rng, updates[0]))
+        parts = 0
         if own > 0:
-            parts = gradients_of_parts(
-                start, n_rows, 1.0 / weight, x, y, width, row_weights, order, params, grads, layers, blocks, ws,
-                part_losses, choices, zero, key, member, size,
-            )  # fmt: skip
+            parts = gradients_of_parts(batch, samples, net, choices, zero, state.grads, part_losses, member, size)
         else:
-            deltas_of_rows(
-                start, n_rows, 1.0 / weight, x, indices, starts, y, width, row_weights, order, params, layers, blocks,
-                ws, choices, zero, key, member, size,
-            )  # fmt: skip
+            deltas_of_rows(batch, samples, net, choices, zero, member, size)
         penalty = 0.0
         if member == 0:
-            if choices[SHARED_PENALTY] and alpha != 0:
-                penalty = l2_penalty(alpha, layers, params)
+            if choices.shared_penalty and alpha != 0:
+                penalty = l2_penalty(alpha, net.layers, net.params)
             rate = rates[step - steps[0]] if rates.size > 0 else settings[LEARNING_RATE]
-            prepare(updates[0] + 1, rate, settings, constants)
+            prepare(updates[0] + 1, rate, settings, state.constants)
         if not barrier(shared, size):
             break
 
-        loss = total(part_losses, parts) if parts > 0 else sum_of_losses(n_rows, ws, blocks[ROW_LOSS])
+        loss = total(part_losses, parts) if parts > 0 else sum_of_losses(rows, ws, net.blocks[ROW_LOSS])
         if not math.isfinite(loss):
             break
         if member == 0:
             losses[epoch, 0] += loss
             losses[epoch, 1] += penalty
             updates[0] += 1
-        batch_alpha = ws.dtype.type(alpha / weight if choices[SHARED_PENALTY] else alpha)
-        if parts > 0:
-            failed = update_from_parts(
-                parts, params, grads, slots, layers, batch_alpha, optimizer, constants, member, size
-            )
-        else:
-            failed = update_share(
-                start, n_rows, x, indices, starts, order, params, grads, slots, layers, ws, choices[TRACK], batch_alpha,
-                optimizer, constants, zero, member, size,
-            )  # fmt: skip
-        if limit != 0:  # only now is the whole gradient known, on which each parameter's update depends
-            if not barrier(shared, size):
-                break
-            norm = math.sqrt(squared_norm(grads, 0, params.size))
-            if not barrier(shared, size):
-                break
-            factor = grads.dtype.type(limit / norm if norm > limit else 1.0)
-            failed |= update_all(factor, params, grads, slots, layers, choices[OPTIMIZER], constants, member, size)
+        failed = update_parameters(parts, batch, samples, net, state, choices, limit, zero, shared, member, size)
         if failed != 0:
             write(shared, NOT_FINITE, 1)
         if not barrier(shared, size):
@@ -318,30 +197,31 @@ def train(
         if read(shared, NOT_FINITE) != 0:
             break
         done += 1
-        if choices[TRACK]:
+        if choices.track:
             if member == 0:
-                add_norms(epoch, layers, grads, norms)
+                add_norms(epoch, net.layers, state.grads, norms)
             if parts > 0 and not barrier(shared, size):  # the next step begins with gradients of parts
                 break
         index += 1
         if index == steps_per_epoch:
             index, epoch = 0, epoch + 1
-    restore(state)
+    restore(flags)
     return done
 
 
 @kernel
 def apply_update(params, grads, slots, layers, updates, optimizer, settings, constants):
-    """One update with the gradient `grads` by the row `optimizer` of the table; the other arguments as in `train`.
+    """One update with the gradient `grads` by the row `optimizer` of the table; see `train` and State (updates.py).
 
     Returns UPDATED, or UPDATE_NOT_FINITE if some updates were not (those parameters keep their values), or
     GRADIENT_NOT_FINITE (nothing has changed).
     """
     if not_finite(0, 1, grads.size, 0, (span(grads, 0, grads.size),)) != 0:
         return GRADIENT_NOT_FINITE
-    state = flush_subnormals()
+    flags = flush_subnormals()
     updates[0] += 1
     prepare(updates[0], settings[LEARNING_RATE], settings, constants)
-    failed = update_all(grads.dtype.type(1), params, grads, slots, layers, optimizer, constants, 0, 1)
-    restore(state)
+    state = State(optimizer, slots, constants, grads)
+    failed = update_all(grads.dtype.type(1), params, layers, state, 0, 1)
+    restore(flags)
     return UPDATE_NOT_FINITE if failed != 0 else UPDATED

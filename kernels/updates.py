@@ -1,11 +1,14 @@
 """The second half of a step: blocks of dW, each of them updated while it is hot, shared out among a team."""
 
+from typing import Any, NamedTuple
+
 from numpy import int64
 
 from . import simd
 from ._jit import inlined, part
-from .backprop import DELTA, FAN_IN, FAN_OUT, B, W, add_scaled, bias_gradient, block, weight_gradient, weights
+from .backprop import add_scaled, bias_gradient, weight_gradient
 from .gemm import BLOCK_ROWS, MR
+from .network import DELTA, FAN_IN, FAN_OUT, B, W, block, weights
 from .optimizers import DECAY, N_CONSTANTS, update
 from .simd import span
 from .sparse import sparse_weight_gradient
@@ -19,28 +22,45 @@ _TOGETHER = 16  # parameters that are one member's: a cache line or two
 _ZERO, _ONE = int64(0), int64(1)  # a literal is a type of its own, for which update_block would be compiled again
 
 
+class State(NamedTuple):
+    """What an update needs beside the parameters.
+
+    optimizer : int
+        A row of the table in optimizers.py.
+    slots : (slots * parameters,)
+        What the optimiser keeps, updated.
+    constants : (2 * N_CONSTANTS,)
+        The step's, see optimizers.py: for weights, then for biases.
+    grads : (parameters,), or as many for each part of a batch
+        Scratch.
+    """
+
+    optimizer: Any
+    slots: Any
+    constants: Any
+    grads: Any
+
+
 @part
-def update_block(m, n, pitch, optimizer, at, params, gradient, slots, constants, first):
+def update_block(m, n, pitch, at, params, gradient, state, first):
     """Updates m x n parameters from position `at` on, rows `pitch` apart. Non-zero if some update was not finite.
 
-    `gradient` is the span of theirs, its rows as far apart; `constants` holds the step's constants (optimizers.py) from
-    position `first` on.
+    `gradient` is the span of theirs, its rows as far apart; the constants are those from position `first` on.
     """
-    size, n_parameters = (m - 1) * pitch + n, params.size
+    size, n_parameters, slots = (m - 1) * pitch + n, params.size, state.slots
     # an optimiser touches only the slots that it has
     first_slot = span(slots, at, size if slots.size > 0 else 0)
     second_slot = span(slots, n_parameters + at, size if slots.size > n_parameters else 0)
-    h = constants[first : first + N_CONSTANTS]
+    h = state.constants[first : first + N_CONSTANTS]
     spans = span(params, at, size), gradient, first_slot, second_slot
-    return update(optimizer, m, n, pitch, spans, (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]))
+    return update(state.optimizer, m, n, pitch, spans, (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]))
 
 
 @inlined
-def update_biases(l, params, grads, slots, layers, optimizer, constants):
+def update_biases(l, net, state):
     """Updates b of layer l."""
-    at, n = layers[l, B], layers[l, FAN_OUT]
-    first = int64(N_CONSTANTS)
-    return update_block(_ONE, n, _ZERO, optimizer, at, params, span(grads, at, n), slots, constants, first)
+    at, n = net.layers[l, B], net.layers[l, FAN_OUT]
+    return update_block(_ONE, n, _ZERO, at, net.params, span(state.grads, at, n), state, int64(N_CONSTANTS))
 
 
 @part
@@ -79,55 +99,46 @@ def share_of_rows(l, layers, lanes, below, total, member, size):
 
 
 @inlined
-def update_weights(
-    l, first, last, start, rows, x, indices, starts, order, params, grads, slots, layers, ws, track,
-    batch_alpha, optimizer, constants, zero,
-):  # fmt: skip
+def update_weights(l, first, last, batch, samples, net, state, track, zero):
     """Rows `first` to `last` of dW of layer l, over the whole batch, and their update. Non-zero if some was not finite.
 
-    The batch is `rows` rows from ``order[start]`` on; `batch_alpha` is alpha for it. The others: see `train`.
+    With `track` the whole gradient is left in ``state.grads``.
     """
     failed = 0
-    fan_out = layers[l, FAN_OUT]
-    sparse = starts.size > 0 and l == 0
+    fan_out = net.layers[l, FAN_OUT]
+    sparse = samples.starts.size > 0 and l == 0
     if sparse:
-        numbers, delta = span(order, start, rows), block(0, DELTA, 0, rows, layers, ws)
-        dw = weights(0, layers, grads)[0]
-        sparse_weight_gradient(first, last, rows, fan_out, numbers, x, indices, starts, delta, dw)
+        numbers, delta = span(samples.order, batch.start, batch.rows), block(0, DELTA, 0, batch.rows, net)
+        dw, x = weights(0, net.layers, state.grads)[0], samples.x
+        sparse_weight_gradient(first, last, batch.rows, fan_out, numbers, x, samples.columns, samples.starts, delta, dw)
     for j in range(0, fan_out, _BLOCK_COLS):
         for i in range(first, last, BLOCK_ROWS):
             m, n = min(BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)
-            at, size_of_block = layers[l, W] + i * fan_out + j, (m - 1) * fan_out + n
+            at, size_of_block = net.layers[l, W] + i * fan_out + j, (m - 1) * fan_out + n
             # a gradient that nobody looks at is computed in one place, which stays in the cache
-            there = at if track or sparse else layers[l, W] + first * fan_out + j
-            dw = span(grads, there, size_of_block)
+            there = at if track or sparse else net.layers[l, W] + first * fan_out + j
+            dw = span(state.grads, there, size_of_block)
             if not sparse:
-                weight_gradient(l, i, m, j, n, 0, rows, layers, zero, ws, dw)
-            if batch_alpha != 0:
-                add_scaled(0, m, n, fan_out, (span(params, at, size_of_block), dw), (batch_alpha,))
-            failed |= update_block(m, n, fan_out, optimizer, at, params, dw, slots, constants, _ZERO)
+                weight_gradient(l, i, m, j, n, 0, batch.rows, net, zero, dw)
+            if batch.alpha != 0:
+                add_scaled(0, m, n, fan_out, (span(net.params, at, size_of_block), dw), (batch.alpha,))
+            failed |= update_block(m, n, fan_out, at, net.params, dw, state, _ZERO)
     return failed
 
 
 @inlined
-def update_share(
-    start, rows, x, indices, starts, order, params, grads, slots, layers, ws, track, batch_alpha, optimizer, constants,
-    zero, member, size,
-):  # fmt: skip
-    """A member's share of all dW and db, and of their update. Arguments as in `update_weights`."""
-    lanes, below, total, failed = simd.lanes(span(params, 0, 0)), 0, 0, 0
+def update_share(batch, samples, net, state, track, zero, member, size):
+    """A member's share of all dW and db, and of their update. Non-zero if some was not finite."""
+    layers, lanes, below, total, failed = net.layers, simd.lanes(span(net.params, 0, 0)), 0, 0, 0
     for l in range(layers.shape[0]):
         total += tiles(l, layers, lanes)
     for l in range(layers.shape[0]):
         first, last = share_of_rows(l, layers, lanes, below, total, member, size)
         below += tiles(l, layers, lanes)
-        failed |= update_weights(
-            l, first, last, start, rows, x, indices, starts, order, params, grads, slots, layers, ws, track,
-            batch_alpha, optimizer, constants, zero,
-        )  # fmt: skip
+        failed |= update_weights(l, first, last, batch, samples, net, state, track, zero)
         if first < last == layers[l, FAN_IN]:  # b goes with the last row of W
-            bias_gradient(l, 0, rows, layers, ws, weights(l, layers, grads)[1])
-            failed |= update_biases(l, params, grads, slots, layers, optimizer, constants)
+            bias_gradient(l, 0, batch.rows, net, weights(l, layers, state.grads)[1])
+            failed |= update_biases(l, net, state)
     return failed
 
 
@@ -139,54 +150,52 @@ def end_of_parameters(layers):
 
 
 @part
-def update_range(first, last, params, grads, slots, layers, optimizer, constants):
+def update_range(first, last, params, layers, state):
     """Updates the parameters `first` to `last`, whichever these are. Non-zero if some update was not finite."""
-    if constants[DECAY] == 0:  # for weights as for biases
+    grads = state.grads
+    if state.constants[DECAY] == 0:  # for weights as for biases
         gradient = span(grads, first, last - first)
-        return update_block(_ONE, last - first, _ZERO, optimizer, first, params, gradient, slots, constants, _ZERO)
+        return update_block(_ONE, last - first, _ZERO, first, params, gradient, state, _ZERO)
     failed = 0
     for l in range(layers.shape[0]):
         w, b, end = layers[l, W], layers[l, B], layers[l, B] + layers[l, FAN_OUT]
         for start, stop, h in ((w, b, _ZERO), (b, end, int64(N_CONSTANTS))):
             at, n = max(start, first), min(stop, last) - max(start, first)
             if n > 0:
-                gradient = span(grads, at, n)
-                failed |= update_block(_ONE, n, _ZERO, optimizer, at, params, gradient, slots, constants, h)
+                failed |= update_block(_ONE, n, _ZERO, at, params, span(grads, at, n), state, h)
     return failed
 
 
 @part
-def add_parts(first, last, parts, layers, params, grads, batch_alpha):
+def add_parts(first, last, parts, params, layers, grads, alpha):
     """The gradient of a batch to ``grads[first:last]``, of which each part has left its own; and the penalty's."""
     n, one = last - first, grads.dtype.type(1)
     for i in range(1, parts):
         add_scaled(0, 1, n, 0, (span(grads, i * params.size + first, n), span(grads, first, n)), (one,))
-    if batch_alpha != 0:
+    if alpha != 0:
         for l in range(layers.shape[0]):
             at = max(first, layers[l, W])
             n = min(last, layers[l, B]) - at
             if n > 0:
-                add_scaled(0, 1, n, 0, (span(params, at, n), span(grads, at, n)), (batch_alpha,))
+                add_scaled(0, 1, n, 0, (span(params, at, n), span(grads, at, n)), (alpha,))
 
 
 @inlined
-def update_from_parts(
-    parts, params, grads, slots, layers, batch_alpha, optimizer, constants, member, size
-):  # fmt: skip
+def update_from_parts(parts, batch, net, state, member, size):
     """A member's share of the parameters: the gradient, of which each part of the batch has left its own, and update.
 
-    `batch_alpha` is alpha for the batch. Non-zero if some update was not finite.
+    Non-zero if some update was not finite.
     """
-    first, last = share(end_of_parameters(layers), _TOGETHER, member, size)
-    add_parts(first, last, parts, layers, params, grads, batch_alpha)
-    return update_range(first, last, params, grads, slots, layers, optimizer, constants)
+    first, last = share(end_of_parameters(net.layers), _TOGETHER, member, size)
+    add_parts(first, last, parts, net.params, net.layers, state.grads, batch.alpha)
+    return update_range(first, last, net.params, net.layers, state)
 
 
 @inlined
-def update_all(factor, params, grads, slots, layers, optimizer, constants, member, size):
+def update_all(factor, params, layers, state, member, size):
     """A member's share of the update with the whole gradient times `factor`. Non-zero if some was not finite."""
     first, last = share(end_of_parameters(layers), _TOGETHER, member, size)
     if factor != 1:
         for i in range(first, last):
-            grads[i] *= factor
-    return update_range(first, last, params, grads, slots, layers, optimizer, constants)
+            state.grads[i] *= factor
+    return update_range(first, last, params, layers, state)

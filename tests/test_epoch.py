@@ -16,7 +16,8 @@ import scipy.stats
 from numba import types
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastmlp.kernels import JIT, _jit, training, updates
+from fastmlp.kernels import JIT, _jit, updates
+from fastmlp.kernels.batch import shuffle
 
 
 def python(code, *arguments, **environment):
@@ -282,7 +283,7 @@ def test_the_compiler_changes_no_training():
 
 @numba.njit
 def _shuffle(rows, order, state):
-    training.shuffle(rows, order, state)
+    shuffle(rows, order, state)
 
 
 @numba.njit
@@ -290,7 +291,7 @@ def _count(orders, state, counts):
     """Shuffles `orders` times; counts each permutation by its number in base n."""
     rows, order = np.arange(counts.ndim), np.empty(counts.ndim, np.int64)
     for _ in range(orders):
-        training.shuffle(rows, order, state)
+        shuffle(rows, order, state)
         counts[order[0], order[1], order[2], order[3]] += 1
 
 

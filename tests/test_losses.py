@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 
 from fastmlp import MLP, Huber, Quantile
 from fastmlp.kernels import activations, backprop, losses
+from fastmlp.kernels.network import ROW_LOSS
 
 FLOATS = [np.float32, np.float64]
 OUTPUTS = [row.name for row in activations.TABLE if row.output] + ["softmax"]
@@ -33,7 +34,7 @@ def evaluate(output, loss, z, y):
     params, blocks, ws = network[0], network[2], network[3]
     dx, targets, gradient = np.empty_like(z), y.flatten(), np.empty_like(params)
     total = backprop.total_loss(z, targets, *network, *codes)
-    row_loss = ws[blocks[backprop.ROW_LOSS] :][:rows].copy()
+    row_loss = ws[blocks[ROW_LOSS] :][:rows].copy()
     out = np.empty_like(z)
     assert backprop.infer(z, *network, out)
     none, limits = np.empty(0, z.dtype), (-np.inf, np.inf)

@@ -7,7 +7,7 @@ from tolerances import assert_within
 
 from fastmlp import MLP, _threads, fitting
 from fastmlp._trainer import Data, Options, Trainer
-from fastmlp.kernels import JIT, training
+from fastmlp.kernels import JIT
 
 pytestmark = pytest.mark.no_cover  # tracing doubles their time, and other tests cover the lines
 
@@ -161,9 +161,3 @@ def test_gradients_are_clipped_to_a_norm(monkeypatch, dtype, optimizer, n_thread
         by_hand.update_parameters([factor * g for g in dW], [factor * g for g in db])
     assert min(norms) < 0.9 < max(norms), "some are clipped, some are not"
     assert_within(clipped.parameters, by_hand.parameters, LIMITS[dtype])
-
-
-def test_the_choices_have_places_of_their_own():
-    places = [training.BATCH, training.LOSS, training.GRADIENT_OF, training.OPTIMIZER, training.SHUFFLE]
-    places += [training.TRACK, training.SHARED_PENALTY, training.PART_ROWS, training.PITCH, training.WORKSPACE]
-    assert sorted(places) == list(range(training.N_CHOICES))

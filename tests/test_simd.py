@@ -266,12 +266,16 @@ SHORT = """
 
     calls = {}
 
+    def copied(argument):
+        if isinstance(argument, np.ndarray):
+            return argument.copy()
+        return argument._make(map(copied, argument)) if isinstance(argument, tuple) else argument
+
     def recorded(module, name):
         kernel, names = getattr(module, name), list(inspect.signature(getattr(module, name)).parameters)
 
         def call(*arguments):
-            copies = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
-            call_of = dict(zip(names, copies, strict=True))
+            call_of = dict(zip(names, map(copied, arguments), strict=True))
             if "y" not in call_of or call_of["y"].size > 0:
                 calls[name, name == "train" and in_parts] = kernel, call_of
             return kernel(*arguments)
@@ -291,7 +295,9 @@ SHORT = """
     mlp.update_parameters(*mlp.backward(X, y, mlp.forward(X), return_input_gradient=True)[:2])
     mlp.loss_and_gradients(X, y)
 
-    trained = ["x", "params", "grads", "slots", "workspaces", "constants", "losses"]
+    trained = [
+        "samples.x", "network.params", "network.ws", "state.grads", "state.slots", "state.constants", "losses",
+    ]
     short = {
         ("infer", False): ["params"], ("total_loss", False): ["params", "ws"],
         ("backward", False): ["params", "ws", "grads"],
@@ -300,15 +306,16 @@ SHORT = """
     }
     assert set(short) == set(calls)
     for kernel_name, names in short.items():
-        kernel, arguments = calls[kernel_name]
-        copies = {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in arguments.items()}
-        kernel(*copies.values())
+        kernel, call_of = calls[kernel_name]
+        kernel(*map(copied, call_of.values()))
         for name in names:
-            copies = {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in arguments.items()}
-            # blocks of a workspace are rounded up to 16 numbers
-            copies[name] = copies[name][: -16 if name in ("ws", "workspaces") else -1]
+            arguments = {n: copied(argument) for n, argument in call_of.items()}
+            argument, _, field = name.partition(".")
+            array = getattr(arguments[argument], field) if field else arguments[argument]
+            array = array[: -16 if name.endswith("ws") else -1]  # blocks of a workspace are rounded up to 16 numbers
+            arguments[argument] = arguments[argument]._replace(**{field: array}) if field else array
             try:
-                kernel(*copies.values())
+                kernel(*arguments.values())
             except IndexError:
                 continue
             print("no IndexError:", kernel_name, name)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastmlp import MLP, _trainer
-from fastmlp.kernels import JIT, team, training
+from fastmlp.kernels import JIT, team
 
 NEEDS_JIT = pytest.mark.skipif(not JIT, reason="plain Python has teams of one only: members would share the GIL")
 PATIENCE = 60  # seconds after which a thread counts as stuck; a test that passes needs none of it
@@ -143,7 +143,7 @@ def test_shapes_alone_decide_whether_a_step_goes_in_parts(sizes, batch, rows):
         mlp = MLP(sizes, dtype=np.float32, n_threads=n_threads, random_state=0)
         data = _trainer.Data.whole(np.zeros((100, sizes[0]), np.float32), np.zeros(100 * sizes[-1], np.float32))
         options = _trainer.Options(batch_size=batch, shuffle=True)
-        assert _trainer.Trainer(mlp, data, options, 1).choices[training.PART_ROWS] == rows
+        assert _trainer.Trainer(mlp, data, options, 1).choices.part_rows == rows
 
 
 def test_the_shared_positions_are_a_cache_line_apart():
