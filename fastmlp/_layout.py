@@ -12,6 +12,7 @@ from .kernels import activations, dropout, network
 Array = NDArray[Any]
 Place = tuple[int, tuple[int, int]]  # where an array starts in a vector, and its shape
 _ALIGNMENT = 16  # numbers; blocks start at a cache line where the workspace does
+_CROWDED = 512  # numbers: rows of a multiple of so many lie badly
 
 
 class Views(list[Array]):
@@ -61,10 +62,9 @@ class Tables(NamedTuple):
 
     def block(self, workspace: Array, layer: int, kind: SupportsIndex) -> Array:
         """A layer's Z or A (`kind`) in a workspace, (rows, width)."""
-        place = self.places[layer]
-        return np.ndarray(
-            (self.rows, place[network.FAN_OUT]), workspace.dtype, workspace, place[kind] * workspace.itemsize
-        )
+        place, size = self.places[layer], workspace.itemsize
+        shape, strides = (self.rows, place[network.FAN_OUT]), (place[network.PITCH] * size, size)
+        return np.ndarray(shape, workspace.dtype, workspace, place[kind] * size, strides)
 
 
 class Layout:
@@ -133,18 +133,20 @@ class Layout:
         layers[:, network.KEEP] = dropout.ALL
         blocks = np.zeros(network.N_BLOCKS, np.int64)
         blocks[network.ZEROS] = block(max(self.sizes))
-        source = block(rows * (self.sizes[0] + ones))
+        source, input_pitch = block(rows * (self.sizes[0] + ones)), self.sizes[0]
         for l, row in enumerate(layers):
             fan_out, code = self.sizes[l + 1], self.codes[l]
             output = l == self.n_layers - 1
-            a = block(rows * (fan_out + ones))
-            z = block(rows * fan_out) if keep_z or output or activations.TABLE[code].keeps_z else a
+            pitch = fan_out if output or part else _pitch(fan_out)
+            a = block(rows * (pitch + ones))
+            z = block(rows * pitch) if keep_z or output or activations.TABLE[code].keeps_z else a
             row[[network.FAN_IN, network.FAN_OUT, network.ACTIVATION]] = self.sizes[l], fan_out, code
             row[[network.W, network.B]] = self.offsets[l]
-            row[[network.INPUT, network.Z, network.A, network.DELTA]] = source, z, a, block(rows * fan_out)
-            source = a
+            row[[network.INPUT, network.Z, network.A, network.DELTA]] = source, z, a, block(rows * pitch)
+            row[[network.INPUT_PITCH, network.PITCH]] = input_pitch, pitch
+            source, input_pitch = a, pitch
             if not output and dropped and dropped[l] > 0:
-                source = block(rows * (fan_out + ones))
+                source = block(rows * (pitch + ones))
                 keep = round((1 - dropped[l]) * dropout.ALL)
                 layers[l + 1, network.KEEP] = min(max(keep, 1), dropout.ALL - 1)
         blocks[network.TARGET] = block(rows * self.sizes[-1])
@@ -152,6 +154,14 @@ class Layout:
         blocks[network.VALUE] = block(rows * self.sizes[-1])
         blocks[network.ROW_LOSS] = block(rows)
         return Tables(rows, layers, blocks, end, layers.tolist())
+
+
+def _pitch(width: int) -> int:
+    """Numbers from one row of a hidden layer's block to the next.
+
+    Rows a large power of two apart would share a few places of the second cache.
+    """
+    return width + _ALIGNMENT if width % _CROWDED == 0 else width
 
 
 def aligned_empty(size: int, dtype: Any) -> Array:

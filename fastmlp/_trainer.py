@@ -224,13 +224,12 @@ class Trainer:
         self._provide(size if self.in_parts else 1)
         self.settings[:-1] = network._settings()
         shared = np.zeros(team.SHARED_SIZE, np.int64)
+        net = Net(network._parameters, self.tables.layers, self.tables.blocks, self.workspace)
         code = optimizer_kernels.CODES[network.optimizer.kernel]
+        state = State(code, network._slots, self.constants, self.gradient_vector)
         arguments: tuple[Any, ...] = (
-            np.array([first, last]), self.samples,
-            Net(network._parameters, self.tables.layers, self.tables.blocks, self.workspace),
-            State(code, network._slots, self.constants, self.gradient_vector),
-            self.choices, self.settings, rates, self.part_losses, network._updates, network._shuffling(), losses, norms,
-            shared,
+            np.array([first, last]), tuple(self.samples), tuple(net), tuple(state), tuple(self.choices), self.settings,
+            rates, self.part_losses, network._updates, network._shuffling(), losses, norms, shared,
         )  # fmt: skip
 
         def abandon() -> None:

@@ -13,8 +13,10 @@ from .network import (
     FAN_IN,
     FAN_OUT,
     INPUT,
+    INPUT_PITCH,
     KEEP,
     PARAMETER,
+    PITCH,
     ROW_LOSS,
     TARGET,
     VALUE,
@@ -45,9 +47,9 @@ def drop_inputs(l, first, rows, net, key, source, target):
 
     `source` and `target` are the positions of two blocks as wide as INPUT; `key` is the step's.
     """
-    n, keep = net.layers[l, FAN_IN], net.layers[l, KEEP]
-    at, size = first * n, rows * n
-    drop(mix(key, l), first, rows, n, keep, span(net.ws, source + at, size), span(net.ws, target + at, size))
+    n, pitch, keep = net.layers[l, FAN_IN], net.layers[l, INPUT_PITCH], net.layers[l, KEEP]
+    at, size = first * pitch, rows * pitch
+    drop(mix(key, l), first, rows, n, pitch, keep, span(net.ws, source + at, size), span(net.ws, target + at, size))
 
 
 @inlined
@@ -59,12 +61,13 @@ def forward_scores(first, rows, net, key, known):
     layers = net.layers
     top = layers.shape[0] - 1
     for l in range(top + 1):
-        fan_out, z = layers[l, FAN_OUT], block(l, Z, first, rows, net)
+        fan_out, pitch, z = layers[l, FAN_OUT], layers[l, PITCH], block(l, Z, first, rows, net)
         w, b = weights(l, layers, net.params)
         if l >= known:
-            dense(rows, layers[l, FAN_IN], fan_out, block(l, INPUT, first, rows, net), w, b, z)
+            x = block(l, INPUT, first, rows, net)
+            dense(rows, layers[l, FAN_IN], fan_out, x, layers[l, INPUT_PITCH], w, b, z, pitch)
         if l < top:
-            activate(layers[l, ACTIVATION], rows, fan_out, fan_out, z, block(l, A, first, rows, net))
+            activate(layers[l, ACTIVATION], rows, fan_out, pitch, z, block(l, A, first, rows, net))
             if layers[l + 1, KEEP] < ALL:
                 drop_inputs(l + 1, first, rows, net, key, layers[l, A], layers[l + 1, INPUT])
 
@@ -121,13 +124,13 @@ def recursion(first, rows, net, key, zero):
     """
     layers = net.layers
     for l in range(layers.shape[0] - 1, 0, -1):
-        fan_in, below = layers[l, FAN_IN], block(l - 1, DELTA, first, rows, net)
+        fan_in, pitch, below = layers[l, FAN_IN], layers[l - 1, PITCH], block(l - 1, DELTA, first, rows, net)
         delta, w = block(l, DELTA, first, rows, net), weights(l, layers, net.params)[0]
-        dense_input_gradient(rows, fan_in, layers[l, FAN_OUT], delta, w, zero, below)
+        dense_input_gradient(rows, fan_in, layers[l, FAN_OUT], delta, layers[l, PITCH], w, zero, below, pitch)
         if layers[l, KEEP] < ALL:
             drop_inputs(l, first, rows, net, key, layers[l - 1, DELTA], layers[l - 1, DELTA])
         z, a = block(l - 1, Z, first, rows, net), block(l - 1, A, first, rows, net)
-        activate_backward(layers[l - 1, ACTIVATION], rows, fan_in, fan_in, below, z, a)
+        activate_backward(layers[l - 1, ACTIVATION], rows, fan_in, pitch, below, z, a)
 
 
 @inlined
@@ -136,15 +139,15 @@ def weight_gradient(l, i, m, j, n, first, rows, net, zero, dw):
 
     To the span `dw`, its rows fan_out apart.
     """
-    fan_in, fan_out = net.layers[l, FAN_IN], net.layers[l, FAN_OUT]
-    x, delta = block(l, INPUT, first, rows, net), block(l, DELTA, first, rows, net)
-    dense_weight_gradient(m, n, rows, fan_in, fan_out, advance(x, i), advance(delta, j), zero, dw)
+    x, delta = advance(block(l, INPUT, first, rows, net), i), advance(block(l, DELTA, first, rows, net), j)
+    ldx, ldd = net.layers[l, INPUT_PITCH], net.layers[l, PITCH]
+    dense_weight_gradient(m, n, rows, net.layers[l, FAN_OUT], x, ldx, delta, ldd, zero, dw)
 
 
 @inlined
 def bias_gradient(l, first, rows, net, db):
     """db of layer l over `rows` rows of the batch from row `first`, to a span."""
-    dense_bias_gradient(rows, net.layers[l, FAN_OUT], block(l, DELTA, first, rows, net), db)
+    dense_bias_gradient(rows, net.layers[l, FAN_OUT], block(l, DELTA, first, rows, net), net.layers[l, PITCH], db)
 
 
 @inlined
@@ -306,5 +309,5 @@ def backward(
     if dx.size > 0:
         fan_in, fan_out, w = layers[0, FAN_IN], layers[0, FAN_OUT], weights(0, layers, params)[0]
         below = block(0, DELTA, 0, rows, net)
-        dense_input_gradient(rows, fan_in, fan_out, below, w, zero, span(dx, 0, dx.size))
+        dense_input_gradient(rows, fan_in, fan_out, below, layers[0, PITCH], w, zero, span(dx, 0, dx.size), fan_in)
     return True

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from ._jit import inlined, part
 from .gather import gather_targets, pick_rows
-from .network import DELTA, FAN_IN, FAN_OUT, INPUT, ROW_LOSS, TARGET, Z, block, block_of_outputs, weights
+from .network import DELTA, FAN_IN, FAN_OUT, INPUT, PITCH, ROW_LOSS, TARGET, Z, block, block_of_outputs, weights
 from .simd import span
 from .sparse import sparse_scores
 
@@ -109,7 +109,7 @@ def take_inputs(first, rows, numbers, samples, net):
         pick_rows(rows, layers[0, FAN_IN], numbers, span(x, 0, x.size), block(0, INPUT, first, rows, net))
         return
     (w, b), z = weights(0, layers, net.params), block(0, Z, first, rows, net)
-    sparse_scores(rows, layers[0, FAN_OUT], numbers, x, samples.columns, samples.starts, w, b, z)
+    sparse_scores(rows, layers[0, FAN_OUT], numbers, x, samples.columns, samples.starts, w, b, z, layers[0, PITCH])
 
 
 @inlined

@@ -45,7 +45,7 @@ def _mix_lowered(typing_context, key, number):
     return types.int64(types.int64, types.int64), generate
 
 
-def _drop_plain(key, first, rows, n, keep, source, target):
+def _drop_plain(key, first, rows, n, pitch, keep, source, target):
     """`drop`, by NumPy."""
     columns = np.arange(n, dtype=np.uint32)
     for r in range(rows):
@@ -55,7 +55,8 @@ def _drop_plain(key, first, rows, n, keep, source, target):
         h = ((h ^ (h >> np.uint32(15))) + np.uint32(row_key >> 32)) * np.uint32(0x846CA68B)
         stays = (h ^ (h >> np.uint32(16))) < keep
         scale = source.dtype.type(ALL / int(keep))
-        target[r * n : (r + 1) * n] = np.where(stays, source[r * n : (r + 1) * n] * scale, source.dtype.type(0))
+        row = slice(r * pitch, r * pitch + n)
+        target[row] = np.where(stays, source[row] * scale, source.dtype.type(0))
 
 
 def _emit_halves(builder, key):
@@ -92,16 +93,16 @@ def _emit_scale(builder, keep, element):
 
 
 @intrinsic
-def _drop_lowered(typing_context, key, first, rows, n, keep, source, target):
+def _drop_lowered(typing_context, key, first, rows, n, pitch, keep, source, target):
     def generate(context, builder, signature, arguments):
-        key, first, rows, n, keep, source, target = arguments
+        key, first, rows, n, pitch, keep, source, target = arguments
         element = source.type.pointee
         count = lanes_of(element)
         numbers = ir.VectorType(_I32, count)
         scale, nothing = _emit_scale(builder, keep, element)
         zero, step = ir.Constant(_I64, 0), ir.Constant(_I64, count)
         with cgutils.for_range(builder, rows) as row:
-            row_key, offset = _emit_mix(builder, key, builder.add(first, row.index)), builder.mul(row.index, n)
+            row_key, offset = _emit_mix(builder, key, builder.add(first, row.index)), builder.mul(row.index, pitch)
             low, high = (splat(builder, half, count) for half in _emit_halves(builder, row_key))
             with cgutils.for_range_slice(builder, zero, n, step, inc=True) as (j, _):
                 mask, at = tail_mask(builder, builder.sub(n, j), count), builder.add(offset, j)
@@ -113,7 +114,7 @@ def _drop_lowered(typing_context, key, first, rows, n, keep, source, target):
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, i, i, i, i, source, target), generate
+    return types.void(i, i, i, i, i, i, source, target), generate
 
 
 @intrinsic
@@ -149,15 +150,15 @@ def _drop_columns_plain(key, first, rows, n, pitch, keep, source, target):
     before, after = (span[: n * pitch].reshape(n, pitch)[:, :columns] for span in (source, target))
     for r in range(columns):
         row = before[:, r].copy()
-        _drop_plain(key, first + min(r, rows - 1), 1, n, keep, row, row)
+        _drop_plain(key, first + min(r, rows - 1), 1, n, n, keep, row, row)
         after[:, r] = row
 
 
 # mix(key, number) -> int: a key of its own for each number
 mix = _mix_plain if config.DISABLE_JIT else _mix_lowered
-# drop(key, first, rows, n, keep, source, target): ``target = source * mask`` for rows x n numbers of two spans, which
-# may be the same. The mask is ``ALL / keep`` in about `keep` (1 to ALL - 1) of ALL places and 0 in the others; that of
-# row `first` and of those that follow, under the `key` of a step and layer.
+# drop(key, first, rows, n, pitch, keep, source, target): ``target = source * mask`` for rows x n numbers of two spans,
+# their rows `pitch` apart, which may be the same. The mask is ``ALL / keep`` in about `keep` (1 to ALL - 1) of ALL
+# places and 0 in the others; that of row `first` and of those that follow, under the `key` of a step and layer.
 drop = _drop_plain if config.DISABLE_JIT else _drop_lowered
 # drop_columns(key, first, rows, n, pitch, keep, source, target): the same with a row of the batch in each column of
 # spans of n rows, `pitch` apart; whole registers are written, those beyond the last row under its mask.

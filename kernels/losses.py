@@ -282,4 +282,4 @@ def losses_and_delta_of_columns(
     elif gradient_of == LOG_OUTPUT:
         softmax_backward_columns(columns, k, pitch, (a, delta))
     if k > 1:
-        column_sums(k, pitch, value, row_loss)
+        column_sums(k, pitch, value, pitch, row_loss)

@@ -15,9 +15,10 @@ from .simd import span
 
 # Columns of `layers`. Z may equal A where the activation's backward does not need z (see activations.py). INPUT is the
 # layer below's A, unless some of that is dropped: then KEEP is less than ALL (see dropout.py).
+# PITCH is how many numbers the rows of Z, A and DELTA are apart, INPUT_PITCH those of INPUT.
 # (A literal is a type of its own to Numba, for which functions would be compiled again; an int64 is not.)
-FAN_IN, FAN_OUT, ACTIVATION, W, B, INPUT, Z, A, DELTA, KEEP = map(int64, range(10))
-N_COLUMNS = 10
+FAN_IN, FAN_OUT, ACTIVATION, W, B, INPUT, Z, A, DELTA, KEEP, INPUT_PITCH, PITCH = map(int64, range(12))
+N_COLUMNS = 12
 
 # Positions in `blocks`: a row of zeros as long as the widest layer; (rows, outputs) of targets, of the loss's parameter
 # and of scratch; one loss for each row. Who makes a workspace writes the parameter, and kernels only read it; where the
@@ -38,8 +39,8 @@ class Net(NamedTuple):
 @part
 def block(l, column, first, rows, net):
     """The span of `rows` rows from row `first` of a layer's INPUT, Z, A or DELTA."""
-    width = net.layers[l, FAN_IN] if column == INPUT else net.layers[l, FAN_OUT]
-    return span(net.ws, net.layers[l, column] + first * width, rows * width)
+    pitch = net.layers[l, INPUT_PITCH] if column == INPUT else net.layers[l, PITCH]
+    return span(net.ws, net.layers[l, column] + first * pitch, rows * pitch)
 
 
 @part

@@ -16,23 +16,29 @@ _multiply_add = pointwise([lambda h, x, y: fma(h[0], x, y)], inputs=(0, 1), outp
 
 
 @part
-def sparse_scores(rows, fan_out, numbers, x, columns, starts, w, b, z):
-    """``z = x[numbers] @ W + b`` for `rows` rows; W (fan_in, fan_out), b (fan_out,), z (rows, fan_out) are spans."""
+def sparse_scores(rows, fan_out, numbers, x, columns, starts, w, b, z, ldz):
+    """``z = x[numbers] @ W + b`` for `rows` rows; W (fan_in, fan_out), b (fan_out,), z (rows, fan_out) are spans.
+
+    The rows of z are ldz apart.
+    """
     for r in range(rows):
-        z_row = advance(z, r * fan_out)
+        z_row = advance(z, r * ldz)
         copy(0, 1, fan_out, 0, (b, z_row))
         for i in range(starts[numbers[r]], starts[numbers[r] + 1]):
             _multiply_add(0, 1, fan_out, 0, (advance(w, columns[i] * fan_out), z_row), (x[i],))
 
 
 @part
-def sparse_weight_gradient(first, last, rows, fan_out, numbers, x, columns, starts, delta, dw):
-    """Rows `first` to `last` of ``dW = x[numbers].T @ delta``; spans delta (rows, fan_out), dW (fan_in, fan_out)."""
+def sparse_weight_gradient(first, last, rows, fan_out, numbers, x, columns, starts, delta, ldd, dw):
+    """Rows `first` to `last` of ``dW = x[numbers].T @ delta``; spans delta (rows, fan_out), dW (fan_in, fan_out).
+
+    The rows of delta are ldd apart.
+    """
     for i in range(first * fan_out, last * fan_out):
         dw[i] = 0
     for r in range(rows):
         for i in range(starts[numbers[r]], starts[numbers[r] + 1]):
             column = columns[i]
             if first <= column < last:
-                spans = advance(delta, r * fan_out), advance(dw, column * fan_out)
+                spans = advance(delta, r * ldd), advance(dw, column * fan_out)
                 _multiply_add(0, 1, fan_out, 0, spans, (x[i],))

@@ -12,7 +12,7 @@ _I64 = ir.IntType(64)
 _CHAINS = 4  # running sums: one alone would wait for each addition to end
 
 
-def _emit_column_sums(builder, rows, cols, x, out):
+def _emit_column_sums(builder, rows, cols, x, pitch, out):
     count = simd.lanes_of(x.type.pointee)
     vector = ir.VectorType(x.type.pointee, count)
     zero, chains = ir.Constant(vector, [0.0] * count), ir.Constant(_I64, _CHAINS)
@@ -25,7 +25,7 @@ def _emit_column_sums(builder, rows, cols, x, out):
         start = builder.gep(x, [j])
 
         def add(row, total, start=start, mask=mask):
-            number = simd.load(builder, builder.gep(start, [builder.mul(row, cols)]), count, mask)
+            number = simd.load(builder, builder.gep(start, [builder.mul(row, pitch)]), count, mask)
             builder.store(builder.fadd(builder.load(total), number), total)
 
         with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole, chains, inc=True) as (row, _):
@@ -42,21 +42,21 @@ def _emit_column_sums(builder, rows, cols, x, out):
 
 
 @intrinsic
-def _column_sums_lowered(typing_context, rows, cols, x, out):
+def _column_sums_lowered(typing_context, rows, cols, x, pitch, out):
     def generate(context, builder, signature, arguments):
         _emit_column_sums(builder, *arguments)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, x, out), generate
+    return types.void(types.int64, types.int64, x, types.int64, out), generate
 
 
-def _column_sums_plain(rows, cols, x, out):
-    """``out = sum(x)`` over the rows of x (rows, cols), both spans."""
+def _column_sums_plain(rows, cols, x, pitch, out):
+    """``out = sum(x)`` over the rows of x (rows, cols), which are `pitch` apart, both spans."""
     with np.errstate(all="ignore"):
-        out[:cols] = x[: rows * cols].reshape(rows, cols).sum(axis=0)
+        out[:cols] = x[: rows * pitch].reshape(rows, pitch)[:, :cols].sum(axis=0)
 
 
-def _emit_row_sums(builder, rows, cols, x, out, weights=None, start=None):
+def _emit_row_sums(builder, rows, cols, x, pitch, out, weights=None, start=None):
     """``out = sum(x, axis=1)``, or ``out = start + x @ weights``: as many rows as there are lanes together, or one."""
     count = simd.lanes_of(x.type.pointee)
     zero, step = ir.Constant(ir.VectorType(x.type.pointee, count), [0.0] * count), ir.Constant(_I64, count)
@@ -74,7 +74,7 @@ def _emit_row_sums(builder, rows, cols, x, out, weights=None, start=None):
         builder.store(after.value, total)
 
     def total_of(index):
-        row = builder.gep(x, [builder.mul(index, cols)])
+        row = builder.gep(x, [builder.mul(index, pitch)])
         builder.store(zero, total)
         with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole_cols, step, inc=True) as (j, _):
             add(row, j, None)
@@ -102,7 +102,8 @@ def _emit_row_sums(builder, rows, cols, x, out, weights=None, start=None):
 @intrinsic
 def _row_sums_lowered(typing_context, rows, cols, x, out):
     def generate(context, builder, signature, arguments):
-        _emit_row_sums(builder, *arguments)
+        rows, cols, x, out = arguments
+        _emit_row_sums(builder, rows, cols, x, cols, out)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, x, out), generate
@@ -115,19 +116,19 @@ def _row_sums_plain(rows, cols, x, out):
 
 
 @intrinsic
-def _row_dots_lowered(typing_context, rows, cols, x, weights, start, out):
+def _row_dots_lowered(typing_context, rows, cols, x, pitch, weights, start, out):
     def generate(context, builder, signature, arguments):
-        rows, cols, x, weights, start, out = arguments
-        _emit_row_sums(builder, rows, cols, x, out, weights, start)
+        rows, cols, x, pitch, weights, start, out = arguments
+        _emit_row_sums(builder, rows, cols, x, pitch, out, weights, start)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, x, weights, start, out), generate
+    return types.void(types.int64, types.int64, x, types.int64, weights, start, out), generate
 
 
-def _row_dots_plain(rows, cols, x, weights, start, out):
-    """``out = start + x @ weights`` for x (rows, cols), weights (cols,) and one number at `start`, all spans."""
+def _row_dots_plain(rows, cols, x, pitch, weights, start, out):
+    """``out = start + x @ weights`` for spans x (rows, cols), its rows `pitch` apart, weights (cols,), start (1,)."""
     with np.errstate(all="ignore"):
-        out[:rows] = start[0] + x[: rows * cols].reshape(rows, cols) @ weights[:cols]
+        out[:rows] = start[0] + x[: rows * pitch].reshape(rows, pitch)[:, :cols] @ weights[:cols]
 
 
 @intrinsic

@@ -15,7 +15,7 @@ import math
 
 from ._jit import inlined, kernel, part
 from .backprop import ROWS_TOGETHER, delta_from_outputs, forward_scores, output_activation, recursion, sum_of_losses
-from .batch import Batch, shuffle, take_inputs, take_targets, total_weight, weigh
+from .batch import Batch, Choices, Samples, shuffle, take_inputs, take_targets, total_weight, weigh
 from .dropout import step_key
 from .gemm import MR
 from .network import FAN_IN, ROW_LOSS, Net, zeros
@@ -113,14 +113,10 @@ def train(
     Parameters
     ----------
     steps : (2,) int64
-    samples : Samples
-        See batch.py.
-    network : Net
-        See network.py. There is room for a batch, or, in parts, for as many workspaces as there are members.
-    state : State
-        See updates.py.
-    choices : Choices
-        See batch.py.
+    samples, network, state, choices : tuple
+        The fields of Samples, Net, State and Choices (batch.py, network.py, updates.py). Plain tuples: of named ones
+        Numba would find out the type anew in each call. Net's workspace has room for a batch, or, in parts, is as many
+        workspaces as there are members.
     settings : (8,) float64
         See optimizers.py. To be clipped, gradients must be tracked.
     rates : (steps,) float64 or empty
@@ -147,13 +143,14 @@ def train(
         Steps done: fewer than asked for if a loss or an update was not finite. The parameters are finite all the same:
         a step with such a loss changes nothing, a parameter with such an update keeps its value.
     """
+    samples, whole, state, choices = Samples(*samples), Net(*network), State(*state), Choices(*choices)
     n, alpha, limit, own = samples.order.size, settings[ALPHA], settings[CLIP_NORM], choices.workspace
-    n_samples = samples.starts.size - 1 if samples.starts.size > 0 else samples.x.size // network.layers[0, FAN_IN]
+    n_samples = samples.starts.size - 1 if samples.starts.size > 0 else samples.x.size // whole.layers[0, FAN_IN]
     width = samples.y.size // n_samples
     steps_per_epoch = (n + choices.batch_size - 1) // choices.batch_size
     flags = flush_subnormals()
-    ws = network.ws[member * own : (member + 1) * own] if own > 0 else network.ws
-    net = Net(network.params, network.layers, network.blocks, ws)
+    ws = whole.ws[member * own : (member + 1) * own] if own > 0 else whole.ws
+    net = Net(whole.params, whole.layers, whole.blocks, ws)
     zero = zeros(net)
     if own > 0:
         ones(net, choices.pitch)

@@ -8,7 +8,7 @@ from . import simd
 from ._jit import inlined, part
 from .backprop import add_scaled, bias_gradient, weight_gradient
 from .gemm import BLOCK_ROWS, MR
-from .network import DELTA, FAN_IN, FAN_OUT, B, W, block, weights
+from .network import DELTA, FAN_IN, FAN_OUT, PITCH, B, W, block, weights
 from .optimizers import DECAY, N_CONSTANTS, update
 from .simd import span
 from .sparse import sparse_weight_gradient
@@ -109,8 +109,9 @@ def update_weights(l, first, last, batch, samples, net, state, track, zero):
     sparse = samples.starts.size > 0 and l == 0
     if sparse:
         numbers, delta = span(samples.order, batch.start, batch.rows), block(0, DELTA, 0, batch.rows, net)
-        dw, x = weights(0, net.layers, state.grads)[0], samples.x
-        sparse_weight_gradient(first, last, batch.rows, fan_out, numbers, x, samples.columns, samples.starts, delta, dw)
+        dw, ldd = weights(0, net.layers, state.grads)[0], net.layers[0, PITCH]
+        x, columns, starts = samples.x, samples.columns, samples.starts
+        sparse_weight_gradient(first, last, batch.rows, fan_out, numbers, x, columns, starts, delta, ldd, dw)
     for j in range(0, fan_out, _BLOCK_COLS):
         for i in range(first, last, BLOCK_ROWS):
             m, n = min(BLOCK_ROWS, last - i), min(_BLOCK_COLS, fan_out - j)

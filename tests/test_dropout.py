@@ -27,7 +27,7 @@ SHARES = [0.5, 0.2]
 @numba.njit
 def run_drop(state, updates, layer, first, rows, n, keep, ws):
     key = dropout.mix(dropout.step_key(state, updates), layer)
-    dropout.drop(key, first, rows, n, keep, span(ws, 0, rows * n), span(ws, rows * n, rows * n))
+    dropout.drop(key, first, rows, n, n, keep, span(ws, 0, rows * n), span(ws, rows * n, rows * n))
 
 
 def masks(rows, n, share=0.5, dtype=np.float64, state=STATE, updates=3, layer=1, first=0):

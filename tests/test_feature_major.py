@@ -169,7 +169,7 @@ def test_the_masks_of_columns_are_those_of_rows(dtype):
     for rows in (1, w, 2 * w - 1, 2 * w):
         columns, pitch = -(-rows // w) * w, 3 * w
         masks = np.ones(rows * n, dtype)
-        dropout._drop_plain(key, 5, rows, n, keep, masks, masks)
+        dropout._drop_plain(key, 5, rows, n, n, keep, masks, masks)
         masks = masks.reshape(rows, n)[np.minimum(np.arange(columns), rows - 1)]
         source, target = np.ones(n * pitch, dtype), np.full(n * pitch, CANARY, dtype)
         run_drop_columns(key, 5, rows, n, pitch, keep, source, target)

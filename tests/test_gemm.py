@@ -232,13 +232,14 @@ def test_sixteen_times_the_terms_are_no_sixteen_times_the_error(m, dtype):
 def run_dense(rows, fan_in, fan_out, x, params, z):
     x, z = span(x, 3, rows * fan_in), span(z, 3, rows * fan_out)
     w, b = span(params, 0, fan_in * fan_out), span(params, fan_in * fan_out, fan_out)
-    dense.dense(rows, fan_in, fan_out, x, w, b, z)
+    dense.dense(rows, fan_in, fan_out, x, fan_in, w, b, z, fan_out)
 
 
 @numba.njit
 def run_input_gradient(rows, fan_in, fan_out, delta, w, zeros, dx):
     delta, dx = span(delta, 3, rows * fan_out), span(dx, 3, rows * fan_in)
-    dense.dense_input_gradient(rows, fan_in, fan_out, delta, span(w, 0, w.size), span(zeros, 1, fan_in), dx)
+    w, zeros = span(w, 0, w.size), span(zeros, 1, fan_in)
+    dense.dense_input_gradient(rows, fan_in, fan_out, delta, fan_out, w, zeros, dx, fan_in)
 
 
 @numba.njit
@@ -246,12 +247,12 @@ def run_weight_gradient(i, m, j, n, rows, fan_in, fan_out, x, delta, zeros, dw):
     x, delta = span(x, 3 + i, rows * fan_in - i), span(delta, 3 + j, rows * fan_out - j)
     at = i * fan_out + j
     zeros, dw = span(zeros, 1, max(m, n)), span(dw, 3 + at, fan_in * fan_out - at)
-    dense.dense_weight_gradient(m, n, rows, fan_in, fan_out, x, delta, zeros, dw)
+    dense.dense_weight_gradient(m, n, rows, fan_out, x, fan_in, delta, fan_out, zeros, dw)
 
 
 @numba.njit
 def run_bias_gradient(rows, fan_out, delta, db):
-    dense.dense_bias_gradient(rows, fan_out, span(delta, 3, rows * fan_out), span(db, 3, fan_out))
+    dense.dense_bias_gradient(rows, fan_out, span(delta, 3, rows * fan_out), fan_out, span(db, 3, fan_out))
 
 
 LAYERS = [(1, 1, 1), (1, 784, 3), (7, 5, 1), (33, 3, 50), (MR, 16, 32), (MR + 1, 17, 33), (300, 20, 10), (5, 100, 257)]
@@ -391,8 +392,8 @@ GUARDED = """
         softmax.softmax(rows, k, (whole(z), whole(log_a), whole(a)))
         softmax.softmax_backward(rows, k, (whole(a), whole(log_a)))
         sums.row_sums(rows, k, whole(z), whole(sums_of_rows))
-        sums.column_sums(rows, k, whole(z), whole(sums_of_columns))
-        sums.row_dots(rows, k, whole(z), whole(sums_of_columns), whole(sums_of_columns), whole(sums_of_rows))
+        sums.column_sums(rows, k, whole(z), k, whole(sums_of_columns))
+        sums.row_dots(rows, k, whole(z), k, whole(sums_of_columns), whole(sums_of_columns), whole(sums_of_rows))
 
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):

@@ -263,19 +263,23 @@ SHORT = """
     from fastmlp import MLP
     from fastmlp._trainer import Trainer
     from fastmlp.kernels import backprop, training
+    from fastmlp.kernels.batch import Choices, Samples
+    from fastmlp.kernels.network import Net
+    from fastmlp.kernels.updates import State
 
     calls = {}
+    fields = {"samples": Samples, "network": Net, "state": State, "choices": Choices}  # of the tuples
 
-    def copied(argument):
-        if isinstance(argument, np.ndarray):
-            return argument.copy()
-        return argument._make(map(copied, argument)) if isinstance(argument, tuple) else argument
+    def copied(name, argument):
+        if isinstance(argument, tuple):
+            return fields[name](*(copied(None, x) for x in argument))
+        return argument.copy() if isinstance(argument, np.ndarray) else argument
 
     def recorded(module, name):
         kernel, names = getattr(module, name), list(inspect.signature(getattr(module, name)).parameters)
 
         def call(*arguments):
-            call_of = dict(zip(names, map(copied, arguments), strict=True))
+            call_of = dict(zip(names, map(copied, names, arguments), strict=True))
             if "y" not in call_of or call_of["y"].size > 0:
                 calls[name, name == "train" and in_parts] = kernel, call_of
             return kernel(*arguments)
@@ -307,9 +311,9 @@ SHORT = """
     assert set(short) == set(calls)
     for kernel_name, names in short.items():
         kernel, call_of = calls[kernel_name]
-        kernel(*map(copied, call_of.values()))
+        kernel(*(copied(n, argument) for n, argument in call_of.items()))
         for name in names:
-            arguments = {n: copied(argument) for n, argument in call_of.items()}
+            arguments = {n: copied(n, argument) for n, argument in call_of.items()}
             argument, _, field = name.partition(".")
             array = getattr(arguments[argument], field) if field else arguments[argument]
             array = array[: -16 if name.endswith("ws") else -1]  # blocks of a workspace are rounded up to 16 numbers

@@ -22,13 +22,13 @@ def whole(v):
 @numba.njit
 def scores(rows, n, numbers, x, columns, starts, w, b, z):
     place = simd.span(z, 2, rows * n)
-    sparse.sparse_scores(rows, n, whole(numbers), x, columns, starts, whole(w), whole(b), place)
+    sparse.sparse_scores(rows, n, whole(numbers), x, columns, starts, whole(w), whole(b), place, n)
 
 
 @numba.njit
 def weight_gradient(first, last, rows, n, numbers, x, columns, starts, delta, dw):
     sparse.sparse_weight_gradient(
-        first, last, rows, n, whole(numbers), x, columns, starts, whole(delta), simd.span(dw, 2, dw.size - 4)
+        first, last, rows, n, whole(numbers), x, columns, starts, whole(delta), n, simd.span(dw, 2, dw.size - 4)
     )
 
 

@@ -17,7 +17,7 @@ CANARY = 77.0
 
 @numba.njit
 def run_column_sums(rows, cols, x, weights, start, out):
-    sums.column_sums(rows, cols, span(x, 3, rows * cols), span(out, 2, cols))
+    sums.column_sums(rows, cols, span(x, 3, rows * cols), cols, span(out, 2, cols))
 
 
 @numba.njit
@@ -28,7 +28,7 @@ def run_row_sums(rows, cols, x, weights, start, out):
 @numba.njit
 def run_row_dots(rows, cols, x, weights, start, out):
     weights, start = span(weights, 1, cols), span(start, 1, 1)
-    sums.row_dots(rows, cols, span(x, 3, rows * cols), weights, start, span(out, 2, rows))
+    sums.row_dots(rows, cols, span(x, 3, rows * cols), cols, weights, start, span(out, 2, rows))
 
 
 @numba.njit
