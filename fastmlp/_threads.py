@@ -52,7 +52,7 @@ def together(work: Callable[[int, int], Any], size: int, give_up: Callable[[], o
     """
     try:  # around all else, so that no Ctrl-C comes between
         _at_work.append(None)
-        return _together(work, size, give_up, apart)
+        return work(0, 1) if size == 1 and not apart else _together(work, size, give_up, apart)
     finally:
         _at_work.pop()
 
