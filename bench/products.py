@@ -20,7 +20,7 @@ def _kernel_loop():
     from numba import njit
 
     from fastmlp.kernels.gemm import gemm
-    from fastmlp.kernels.simd import span
+    from fastmlp.kernels.spans import span
 
     @njit
     def loop(times, m, n, k, a, sai, sak, b, sbk, sbj, zeros, c):

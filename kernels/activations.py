@@ -12,8 +12,9 @@ from numpy import int64
 from ._jit import kernel, part
 from .elementary import exp, expm1, normal_cdf, sigmoid, softplus, tanh
 from .pointwise import pointwise
-from .simd import fma, span, where
+from .simd import fma, where
 from .softmax import softmax
+from .spans import span
 
 _LEAK = 0.01
 # Klambauer et al. 2017: with these two numbers mean 0 and variance 1 are a fixed point of a layer.

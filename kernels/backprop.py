@@ -29,8 +29,9 @@ from .network import (
     zeros,
 )
 from .pointwise import pointwise
-from .simd import absolute, advance, same_dtype, span
+from .simd import absolute
 from .softmax import softmax, softmax_backward
+from .spans import advance, same_dtype, span
 
 # Rows that go through all layers together: enough to reuse the weights, few enough to stay in the caches.
 ROWS_TOGETHER = 256

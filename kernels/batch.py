@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from ._jit import inlined, part
 from .gather import gather_targets, pick_rows
 from .network import DELTA, FAN_IN, FAN_OUT, INPUT, PITCH, ROW_LOSS, TARGET, Z, block, block_of_outputs, weights
-from .simd import span
+from .spans import span
 from .sparse import sparse_scores
 
 

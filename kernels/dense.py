@@ -1,6 +1,6 @@
 """The dense layer ``z = x @ W + b``, and beside it its backward.
 
-Matrices are spans (`simd.span`), the rows of x, z and delta ldx, ldz and ldd numbers apart, those of W one after the
+Matrices are spans (`spans.span`), the rows of x, z and delta ldx, ldz and ldd numbers apart, those of W one after the
 other.
 """
 

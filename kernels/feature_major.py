@@ -3,7 +3,7 @@
 Where layers are narrow, a register that is filled along a layer is half empty, stored under a mask, and read back
 before it has reached the cache. A register with one feature of sixteen rows of the batch is full whatever the widths.
 
-Such a matrix is a span (`simd.span`) of rows of `pitch` numbers, whole registers, so that nothing is masked. W and dW
+Such a matrix is a span (`spans.span`) of rows of `pitch` numbers, whole registers, so that nothing is masked. W and dW
 are as ever: fan_in rows of fan_out numbers.
 """
 
@@ -13,8 +13,9 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from . import simd
+from . import simd, spans
 from ._jit import part
+from .spans import advance
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 # So many rows of C are computed together, and registers of each: as many sums as there are registers for.
@@ -44,10 +45,7 @@ def _emit_combination(builder, rows, registers, k, a, sai, sak, b, c, pitch):
     """``C = A @ B`` for `rows` rows and so many registers of C, from `c` on; those of B are from `b` on."""
     count = simd.lanes_of(b.type.pointee)
     columns = [_I64(v * count) for v in range(registers)]
-    a_rows, c_rows = [a], [c]
-    for _ in range(1, rows):
-        a_rows.append(builder.gep(a_rows[-1], [sai]))
-        c_rows.append(builder.gep(c_rows[-1], [pitch]))
+    a_rows, c_rows = simd.row_pointers(builder, a, sai, rows), simd.row_pointers(builder, c, pitch, rows)
     sums = [_zeros(builder, b, registers) for _ in range(rows)]
     b_row, step = cgutils.alloca_once(builder, b.type), cgutils.alloca_once(builder, _I64)
     builder.store(b, b_row)
@@ -94,15 +92,15 @@ def _combine_lowered(m, k, columns, a, sai, sak, b, c, pitch):
 
     `columns` of C (m, pitch) are written, whole registers; B is (k, pitch).
     """
-    lanes, pieces = simd.lanes(c), (m + _TALL - 1) // _TALL
+    lanes, pieces = spans.lanes(c), (m + _TALL - 1) // _TALL
     tall = (m + pieces - 1) // pieces  # 10 rows are 5 and 5, not 8 and 2
     j = 0
     while j < columns:  # a strip of B stays in the first cache
         left = (columns - j) // lanes
         registers = 2 if left == _BROAD + 1 else min(_BROAD, left)
-        i, b_strip = 0, simd.advance(b, j)
+        i, b_strip = 0, advance(b, j)
         while i < m:  # not range: it would divide by its step, for longer than a small piece takes
-            a_rows, c_rows = simd.advance(a, i * sai), simd.advance(c, i * pitch + j)
+            a_rows, c_rows = advance(a, i * sai), advance(c, i * pitch + j)
             _combinations(min(tall, m - i), registers, k, a_rows, sai, sak, b_strip, c_rows, pitch)
             i += tall
         j += registers * lanes
@@ -121,16 +119,9 @@ def _emit_dots(builder, four, others, m, n, columns, left, right, pitch, out, ld
     Each register of sums becomes one number of `out`, as many together as a register has lanes.
     """
     count = simd.lanes_of(left.type.pointee)
-
-    def rows_of(start, rows, last, stride):
-        pointers = [start]
-        for i in range(1, rows):
-            there = builder.icmp_signed("<", _I64(i), last)
-            pointers.append(builder.gep(pointers[-1], [builder.select(there, stride, _I64(0))]))
-        return pointers
-
-    left_rows, right_rows = rows_of(left, four, m, pitch), rows_of(right, others, n, pitch)
-    out_rows = rows_of(out, four, m, ldo)
+    left_rows = simd.row_pointers(builder, left, pitch, four, m)
+    right_rows = simd.row_pointers(builder, right, pitch, others, n)
+    out_rows = simd.row_pointers(builder, out, ldo, four, m)
     sums = _zeros(builder, left, four * others)
     with cgutils.for_range_slice(builder, _I64(0), columns, _I64(count), inc=True) as (j, _):
         position = simd.opaque(builder, j)  # or there would be a moving pointer for each row
@@ -172,18 +163,18 @@ def _dots_lowered(m, n, columns, left, right, pitch, out, ldo):
         left, right, m, n, ldo = right, left, n, m, m
     rest = m % 4 if m % 4 < 3 else 0
     for j in range(0, n, _WITH_FOUR):
-        y, cols = simd.advance(right, j * pitch), min(_WITH_FOUR, n - j)
+        y, cols = advance(right, j * pitch), min(_WITH_FOUR, n - j)
         for i in range(0, m - rest, 4):
-            x, numbers = simd.advance(left, i * pitch), simd.advance(out, i * ldo + j)
+            x, numbers = advance(left, i * pitch), advance(out, i * ldo + j)
             _dots(4, min(4, m - i), cols, columns, x, y, pitch, numbers, ldo)
-    left, out = simd.advance(left, (m - rest) * pitch), simd.advance(out, (m - rest) * ldo)
+    left, out = advance(left, (m - rest) * pitch), advance(out, (m - rest) * ldo)
     if rest == 2:
         for j in range(0, n, _WITH_TWO):
-            y, numbers = simd.advance(right, j * pitch), simd.advance(out, j)
+            y, numbers = advance(right, j * pitch), advance(out, j)
             _dots(2, rest, min(_WITH_TWO, n - j), columns, left, y, pitch, numbers, ldo)
     elif rest == 1:
         for j in range(0, n, _WITH_ONE):
-            y, numbers = simd.advance(right, j * pitch), simd.advance(out, j)
+            y, numbers = advance(right, j * pitch), advance(out, j)
             _dots(1, rest, min(_WITH_ONE, n - j), columns, left, y, pitch, numbers, ldo)
 
 

@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 from . import simd
 from ._jit import part
 from .pointwise import emit_run
-from .simd import span
+from .spans import span
 
 _I64 = ir.IntType(64)
 _SIDE = 4  # of the small matrices that are turned round together: many rows have no more numbers

@@ -25,9 +25,10 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from . import simd
+from . import simd, spans
 from ._jit import inlined, part
 from .packing import pack_strips, pack_transposed
+from .spans import advance
 
 # 24 accumulators of 32 registers leave room for a row of B and a broadcast. Of 16 registers AVX2 needs one for the
 # mask, and SSE2, which has no fused multiply-add, one for the product. Larger tiles spill to the stack.
@@ -68,14 +69,7 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
         b, ldb = panel, pitch
 
     def rows_of(first, stride):
-        pointers = [first]
-        for i in range(1, mr):
-            offset = stride
-            if not all_rows:
-                there = builder.icmp_signed("<", ir.Constant(i64, i), rows)
-                offset = builder.select(there, stride, ir.Constant(i64, 0))
-            pointers.append(builder.gep(pointers[-1], [offset]))
-        return pointers
+        return simd.row_pointers(builder, first, stride, mr, None if all_rows else rows)
 
     def load(row, masks):
         pairs = zip(columns, masks, strict=True)
@@ -167,10 +161,10 @@ def _single_row(n, k, depth, lanes, a, sak, b, ldb, s, c):
     """``c = s + a @ B`` for one row: there is nothing to share a panel with, so B passes by once in long strips."""
     p = 0
     while p < k or p == 0:
-        kc, ap, bp = min(depth, k - p), simd.advance(a, p * sak), simd.advance(b, p * ldb)
+        kc, ap, bp = min(depth, k - p), advance(a, p * sak), advance(b, p * ldb)
         j = 0
         while j < n:
-            left, bj, sj, cj = (n - j + lanes - 1) // lanes, simd.advance(bp, j), simd.advance(s, j), simd.advance(c, j)
+            left, bj, sj, cj = (n - j + lanes - 1) // lanes, advance(bp, j), advance(s, j), advance(c, j)
             nv = 8 if left > 7 else 4 if left > 3 else 2 if left > 1 else 1
             _tile(1, nv, _IN_PLACE, 1, min(n - j, nv * lanes), kc, ap, 0, sak, bj, ldb, sj, 0, cj, 0, c)
             j += nv * lanes
@@ -182,11 +176,11 @@ def _single_row(n, k, depth, lanes, a, sak, b, ldb, s, c):
 def _tiles(source, m, cols, nv, k, a, next_a, sai, sak, b, ldb, s, lds, c, ldc, panel):
     """``C = S + A @ B`` for `nv` registers of columns: tile under tile, A's rows for one `next_a` after another's."""
     for i in range(0, m, MR):
-        rows, si, ci = min(MR, m - i), simd.advance(s, i * lds), simd.advance(c, i * ldc)
+        rows, si, ci = min(MR, m - i), advance(s, i * lds), advance(c, i * ldc)
         if source == _PANEL and rows < MR:
             source = _REST
         _tile(MR, nv, source, rows, cols, k, a, sai, sak, b, ldb, si, lds, ci, ldc, panel)
-        source, a = _PANEL, simd.advance(a, next_a)
+        source, a = _PANEL, advance(a, next_a)
 
 
 def _gemm_plain(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
@@ -203,12 +197,12 @@ def _gemm_plain(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
 def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
     """``C = S + A @ B`` for m x k numbers of A, k x n of B; S may be C itself, a row for all rows, or one zero row.
 
-    `a`, `b`, `s`, `c` are spans (`simd.span`) of one float type. A's element (i, p) is at ``i * sai + p * sak``, B's
+    `a`, `b`, `s`, `c` are spans (`spans.span`) of one float type. A's element (i, p) is at ``i * sai + p * sak``, B's
     element (p, j) at ``p * sbk + j * sbj``, where one of the two strides is 1; rows of S and C are contiguous, lds and
     ldc apart (``lds=0``: the same row for every row of C). Only C's m x n elements are written, and C must not overlap
     A or B.
     """
-    lanes = simd.lanes(c)
+    lanes = spans.lanes(c)
     depth = min(max(k, 1), KC_BYTES * lanes // simd.REGISTER_BYTES)
     if m == 1 and sbj == 1:
         _single_row(n, k, depth, lanes, a, sak, b, sbk, s, c)
@@ -223,11 +217,11 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
     while i < m:  # not range: it would divide by its step, for longer than a small product takes
         rows = min(together, m - i)
         source = _PANEL if sbj != 1 else _PACKING if rows > MR else _IN_PLACE
-        start, pitch = simd.advance(s, i * lds), lds
+        start, pitch = advance(s, i * lds), lds
         p = 0
         while p < k or p == 0:
             kc = min(depth, k - p)
-            block_a, next_a, row_stride, col_stride = simd.advance(a, i * sai + p * sak), MR * sai, sai, sak
+            block_a, next_a, row_stride, col_stride = advance(a, i * sai + p * sak), MR * sai, sai, sak
             if packs_a:
                 next_a = MR * kc + _STRIP_GAP
                 pack_strips(MR, kc, rows, block_a, sak, a_panel, next_a)
@@ -237,15 +231,15 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
                 left = (n - j + lanes - 1) // lanes
                 nv = (NV + 1) // 2 if left == NV + 1 else min(NV, left)  # two equal panels, not a wide and a narrow one
                 cols = min(nv * lanes, n - j)
-                block_b = simd.advance(b, p * sbk + j * sbj)
+                block_b = advance(b, p * sbk + j * sbj)
                 if sbj != 1:
                     pack_transposed(kc, cols, block_b, sbj, b_panel, NV * lanes)
                 _tiles(
                     source, rows, cols, nv, kc, block_a, next_a, row_stride, col_stride, block_b, sbk,
-                    simd.advance(start, j), pitch, simd.advance(c, i * ldc + j), ldc, b_panel,
+                    advance(start, j), pitch, advance(c, i * ldc + j), ldc, b_panel,
                 )  # fmt: skip
                 j += cols
-            start, pitch = simd.advance(c, i * ldc), ldc  # further blocks of k are added to the first one
+            start, pitch = advance(c, i * ldc), ldc  # further blocks of k are added to the first one
             p += depth
         i += together
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from numpy import int64
 
 from ._jit import part
-from .simd import span
+from .spans import span
 
 # Columns of `layers`. Z may equal A where the activation's backward does not need z (see activations.py). INPUT is the
 # layer below's A, unless some of that is dropped: then KEEP is less than ALL (see dropout.py).

@@ -10,8 +10,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from . import simd
+from . import simd, spans
 from ._jit import inlined
+from .spans import advance
 
 _I64 = ir.IntType(64)
 
@@ -73,8 +74,8 @@ def _square(typing_context, rows, cols, b, ldb, panel, ldp):
 @inlined
 def pack_transposed(k, cols, b, ldb, panel, pitch):
     """``panel[p * pitch + j] = b[j * ldb + p]`` for k x cols numbers; else the panel's rows are undefined."""
-    lanes = simd.lanes(b)
+    lanes = spans.lanes(b)
     for j in range(0, cols, lanes):
         for p in range(0, k, lanes):
-            source, target = simd.advance(b, p + j * ldb), simd.advance(panel, p * pitch + j)
+            source, target = advance(b, p + j * ldb), advance(panel, p * pitch + j)
             _square(min(lanes, cols - j), min(lanes, k - p), source, ldb, target, pitch)

@@ -31,8 +31,8 @@ from .network import (
     W,
     Z,
 )
-from .simd import advance, span
 from .softmax import softmax_columns
+from .spans import advance, span
 from .team import fetch, share
 
 _ONE, _ZERO = int64(1), int64(0)  # a literal is a type of its own, for which gemm would be compiled again

@@ -55,7 +55,7 @@ def pointwise(functions, inputs, outputs, n_scalars=0):
     -------
     apply(code, rows, n, pitch, spans[, scalars]) -> int
         To be called from ``@njit`` code: works on `rows` runs of `n` numbers, each starting `pitch` after the one
-        before, of every span (`simd.span`). An output may be the same place as an input, but must not overlap it
+        before, of every span (`spans.span`). An output may be the same place as an input, but must not overlap it
         otherwise. Returns non-zero if a mask was true anywhere.
     """
     arity = [len(inspect.signature(function).parameters) - (n_scalars > 0) for function in functions]

@@ -9,7 +9,8 @@ matrix to the bit.
 from ._jit import part
 from .activations import copy
 from .pointwise import pointwise
-from .simd import advance, fma
+from .simd import fma
+from .spans import advance
 
 # _multiply_add(0, 1, n, 0, (x, y), (factor,)): y += factor * x, rounded once, as gemm does it
 _multiply_add = pointwise([lambda h, x, y: fma(h[0], x, y)], inputs=(0, 1), outputs=(1,), n_scalars=1)

@@ -22,7 +22,7 @@ from .network import FAN_IN, ROW_LOSS, Net, zeros
 from .optimizers import ALPHA, CLIP_NORM, CODES, LEARNING_RATE, prepare
 from .parts import gradients_of_parts, ones
 from .pointwise import not_finite
-from .simd import span
+from .spans import span
 from .subnormals import flush_subnormals, restore
 from .team import NOT_FINITE, barrier, read, share, write
 from .updates import State, squared_norm, squared_weights, update_all, update_from_parts, update_share

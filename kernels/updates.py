@@ -4,13 +4,13 @@ from typing import Any, NamedTuple
 
 from numpy import int64
 
-from . import simd
+from . import spans
 from ._jit import inlined, part
 from .backprop import add_scaled, bias_gradient, weight_gradient
 from .gemm import BLOCK_ROWS, MR
 from .network import DELTA, FAN_IN, FAN_OUT, PITCH, B, W, block, weights
 from .optimizers import DECAY, N_CONSTANTS, update
-from .simd import span
+from .spans import span
 from .sparse import sparse_weight_gradient
 from .sums import sum_of_squares
 from .team import share
@@ -130,7 +130,7 @@ def update_weights(l, first, last, batch, samples, net, state, track, zero):
 @inlined
 def update_share(batch, samples, net, state, track, zero, member, size):
     """A member's share of all dW and db, and of their update. Non-zero if some was not finite."""
-    layers, lanes, below, total, failed = net.layers, simd.lanes(span(net.params, 0, 0)), 0, 0, 0
+    layers, lanes, below, total, failed = net.layers, spans.lanes(span(net.params, 0, 0)), 0, 0, 0
     for l in range(layers.shape[0]):
         total += tiles(l, layers, lanes)
     for l in range(layers.shape[0]):

@@ -15,7 +15,7 @@ from tolerances import assert_within
 import fastmlp
 from fastmlp import MLP, MLPClassifier, MLPRegressor, _threads, reference
 from fastmlp.kernels import JIT, dropout
-from fastmlp.kernels.simd import span
+from fastmlp.kernels.spans import span
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

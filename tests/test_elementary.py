@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 from fastmlp.kernels import JIT, elementary, simd
 from fastmlp.kernels.pointwise import pointwise
-from fastmlp.kernels.simd import span
+from fastmlp.kernels.spans import span
 
 # The bound in ULP for each function; normal_cdf's depends on where, see `cdf_bound`.
 BOUNDS = {"exp": 2, "tanh": 2, "sigmoid": 3, "softplus": 3, "log": 3, "log1p": 3, "expm1": 3, "normal_cdf": 8}

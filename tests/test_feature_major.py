@@ -13,7 +13,7 @@ from tolerances import assert_within
 
 from fastmlp import reference
 from fastmlp.kernels import dropout, feature_major, gather, simd, softmax
-from fastmlp.kernels.simd import span
+from fastmlp.kernels.spans import span
 
 FLOATS = [np.float32, np.float64]
 CANARY = 77.0

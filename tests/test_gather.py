@@ -6,6 +6,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from fastmlp.kernels import gather, simd
+from fastmlp.kernels.spans import span
 
 FLOATS = [np.float32, np.float64]
 NUMBERS = np.array([3, 0, 3, 6, 1])
@@ -14,14 +15,14 @@ CANARY = 77.0
 
 @numba.njit
 def pick_rows(rows, n, numbers, x, target):
-    place = simd.span(target, 2, rows * n)
-    gather.pick_rows(rows, n, simd.span(numbers, 0, numbers.size), simd.span(x, 0, x.size), place)
+    place = span(target, 2, rows * n)
+    gather.pick_rows(rows, n, span(numbers, 0, numbers.size), span(x, 0, x.size), place)
 
 
 @numba.njit
 def gather_targets(rows, k, numbers, y, width, target):
-    place = simd.span(target, 2, rows * k)
-    gather.gather_targets(rows, k, simd.span(numbers, 0, numbers.size), y, width, place)
+    place = span(target, 2, rows * k)
+    gather.gather_targets(rows, k, span(numbers, 0, numbers.size), y, width, place)
 
 
 def framed(expected):

@@ -19,7 +19,7 @@ from llvmlite import binding as llvm
 from numpy.testing import assert_array_equal
 
 from fastmlp.kernels import JIT, dense, gemm, simd
-from fastmlp.kernels.simd import span
+from fastmlp.kernels.spans import span
 
 FLOATS = [np.float32, np.float64]
 CANARY = 77.0
@@ -346,7 +346,7 @@ GUARDED = """
     import numba, numpy as np
     from itertools import product
     from fastmlp.kernels import activations, gather, gemm, simd, softmax, sums
-    from fastmlp.kernels.simd import span
+    from fastmlp.kernels.spans import span
 
     mprotect = ctypes.CDLL(None, use_errno=True).mprotect
     mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int

@@ -81,7 +81,7 @@ def test_no_numba_above_the_kernels(path):
 
 # Who emits LLVM code may name what that takes; _jit owns the decorators, __init__ asks whether there is a compiler.
 CODE_EMITTERS = {"simd", "pointwise", "gather", "packing", "gemm", "sums", "softmax", "subnormals", "team"}
-CODE_EMITTERS |= {"dropout", "own_loss", "feature_major"}
+CODE_EMITTERS |= {"dropout", "own_loss", "feature_major", "spans"}
 EMITTERS_NEED = ("numba.types", "numba.core.cgutils", "numba.core.config", "numba.core.errors.TypingError")
 EMITTERS_NEED += ("numba.core.errors.NumbaError", "numba.extending.intrinsic", "llvmlite")
 

@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from fastmlp.kernels import JIT, gemm, packing, simd
+from fastmlp.kernels.spans import span
 
 pytestmark = pytest.mark.skipif(not JIT, reason="panels are for compiled products: the plain one is NumPy's")
 
@@ -22,14 +23,14 @@ def lanes(dtype):
 
 @numba.njit
 def pack_transposed(k, cols, b, at, ldb, panel, first, pitch):
-    source = simd.span(b, at, (cols - 1) * ldb + k)
-    packing.pack_transposed(k, cols, source, ldb, simd.span(panel, first, panel.size - 2 * first), pitch)
+    source = span(b, at, (cols - 1) * ldb + k)
+    packing.pack_transposed(k, cols, source, ldb, span(panel, first, panel.size - 2 * first), pitch)
 
 
 @numba.njit
 def pack_strips(k, cols, b, at, ldb, panel, first, pitch):
-    source = simd.span(b, at, (k - 1) * ldb + cols if k > 0 else 0)
-    packing.pack_strips(MR, k, cols, source, ldb, simd.span(panel, first, panel.size - 2 * first), pitch)
+    source = span(b, at, (k - 1) * ldb + cols if k > 0 else 0)
+    packing.pack_strips(MR, k, cols, source, ldb, span(panel, first, panel.size - 2 * first), pitch)
 
 
 class Stored:

@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 
 from fastmlp.kernels import JIT, simd
 from fastmlp.kernels.pointwise import not_finite, pointwise
-from fastmlp.kernels.simd import span
+from fastmlp.kernels.spans import span
 
 FLOATS = [np.float32, np.float64]
 CANARY = 77.0

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from fastmlp.kernels import simd
+from fastmlp.kernels import simd, spans
 from fastmlp.kernels.pointwise import pointwise
-from fastmlp.kernels.simd import span
+from fastmlp.kernels.spans import advance, span
 
 FLOATS = [np.float32, np.float64]
 CANARY = 77.0
@@ -194,11 +194,11 @@ def test_a_named_cpu_counts_with_its_own_registers(cpu, expected, monkeypatch):
 
 @numba.njit
 def _copy(n, x, first, advanced, out):
-    place = simd.advance(span(x, first, n), advanced)
+    place = advance(span(x, first, n), advanced)
     for i in range(n - advanced):
         out[i] = place[i]
     place[0] = 99
-    return simd.lanes(place)
+    return spans.lanes(place)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -215,7 +215,7 @@ def test_a_span_is_a_place_in_its_array(dtype):
 
 BOUNDS = """
     import numba, numpy as np
-    from fastmlp.kernels.simd import span
+    from fastmlp.kernels.spans import span
 
     @numba.njit
     def touch(array, offset, size):

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from fastmlp.kernels import simd, softmax
-from fastmlp.kernels.simd import span
+from fastmlp.kernels.spans import span
 
 EXTENDED = np.finfo(np.longdouble).nmant >= 63
 NEEDS_EXTENDED = pytest.mark.skipif(not EXTENDED, reason="np.longdouble is no wider than float64 on this platform")

@@ -8,6 +8,7 @@ from numpy.testing import assert_array_equal
 from tolerances import assert_close
 
 from fastmlp.kernels import simd, sparse
+from fastmlp.kernels.spans import span
 
 FLOATS = [np.float32, np.float64]
 NUMBERS = np.array([3, 0, 3, 6, 1])
@@ -16,19 +17,19 @@ CANARY = 77.0
 
 @numba.njit
 def whole(v):
-    return simd.span(v, 0, v.size)
+    return span(v, 0, v.size)
 
 
 @numba.njit
 def scores(rows, n, numbers, x, columns, starts, w, b, z):
-    place = simd.span(z, 2, rows * n)
+    place = span(z, 2, rows * n)
     sparse.sparse_scores(rows, n, whole(numbers), x, columns, starts, whole(w), whole(b), place, n)
 
 
 @numba.njit
 def weight_gradient(first, last, rows, n, numbers, x, columns, starts, delta, dw):
     sparse.sparse_weight_gradient(
-        first, last, rows, n, whole(numbers), x, columns, starts, whole(delta), n, simd.span(dw, 2, dw.size - 4)
+        first, last, rows, n, whole(numbers), x, columns, starts, whole(delta), n, span(dw, 2, dw.size - 4)
     )
 
 

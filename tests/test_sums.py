@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from fastmlp.kernels import JIT, simd, sums
-from fastmlp.kernels.simd import span
+from fastmlp.kernels.spans import span
 
 FLOATS = [np.float32, np.float64]
 CANARY = 77.0
