@@ -138,13 +138,13 @@ class Layout:
         for l, row in enumerate(layers):
             fan_out, code = self.sizes[l + 1], self.codes[l]
             output = l == self.n_layers - 1
-            pitch = fan_out if output or part else _pitch(fan_out)
+            pitch = fan_out if output or part else _row_pitch(fan_out)
             a = block(rows * (pitch + ones))
             z = block(rows * pitch) if keep_z or output or activations.TABLE[code].keeps_z else a
             row[[network.FAN_IN, network.FAN_OUT, network.ACTIVATION]] = self.sizes[l], fan_out, code
             row[[network.W, network.B]] = self.offsets[l]
             row[[network.INPUT, network.Z, network.A, network.DELTA]] = source, z, a, block(rows * pitch)
-            row[[network.INPUT_PITCH, network.PITCH]] = input_pitch, pitch
+            row[[network.INPUT_PITCH, network.PITCH]] = (rows, rows) if part else (input_pitch, pitch)
             source, input_pitch = a, pitch
             if not output and dropped and dropped[l] > 0:
                 source = block(rows * (pitch + ones))
@@ -157,7 +157,7 @@ class Layout:
         return Tables(rows, layers, blocks, end, layers.tolist())
 
 
-def _pitch(width: int) -> int:
+def _row_pitch(width: int) -> int:
     """Numbers from one row of a hidden layer's block to the next.
 
     Rows a large power of two apart would share a few places of the second cache.

@@ -130,7 +130,7 @@ def _samples(data: Data, shuffles: bool) -> Samples:
     return Samples(*inputs, data.y, data.row_weights, rows, order)
 
 
-def _pitch(rows: int, dtype: Any) -> int:
+def _part_pitch(rows: int, dtype: Any) -> int:
     """Numbers from one row of a part's blocks to the next: an odd number of cache lines, or many would share a set."""
     line = 64 // int(np.dtype(dtype).itemsize)
     return (math.ceil(rows / line) | 1) * line
@@ -153,7 +153,7 @@ class Trainer:
         self.pace = _threads.Pace(_threads.team_size(network.n_threads, guess * steps, guess), guess)
         part_rows = self._part_rows(guess) if isinstance(data.x, np.ndarray) else 0
         self.in_parts = part_rows > 0
-        room = _pitch(part_rows, network.dtype) if self.in_parts else rows
+        room = _part_pitch(part_rows, network.dtype) if self.in_parts else rows
         self.tables = layout.tables(room, dropped=options.dropout, part=self.in_parts)
         self.workspace = aligned_empty(0, network.dtype)
         parts = math.ceil(rows / part_rows) if part_rows else 1
@@ -164,7 +164,7 @@ class Trainer:
         self.choices = Choices(
             batch_size=rows, loss=network._loss_codes[0], gradient_of=network._loss_codes[1], shuffle=shuffles,
             track=options.track_gradients or options.clip_norm > 0, shared_penalty=options.shared_penalty,
-            part_rows=part_rows, pitch=room, workspace=self.tables.size if self.in_parts else 0,
+            part_rows=part_rows, workspace=self.tables.size if self.in_parts else 0,
         )  # fmt: skip
 
     def _part_rows(self, step: float) -> int:

@@ -1,4 +1,4 @@
-"""The class MLP(Network): a network that checks what it is given."""
+"""The class MLP(Steps): a network that checks what it is given."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,23 +9,21 @@ from numpy.typing import ArrayLike, NDArray
 from . import _validation as validation
 from . import fitting, persistence
 from . import losses as parametric
-from ._layout import Views, aligned_empty
-from ._network import ForwardPass, Network
+from ._layout import aligned_empty
+from ._steps import Steps
 from ._trainer import Data, Options
 from .initializers import INITIALIZERS, Initializer
-from .kernels import activations, losses, training
-from .kernels.network import A, Z
+from .kernels import activations, losses
 from .optimizers import Optimizer, resolve
 
 Array = NDArray[Any]
 
 _HIDDEN = [row.name for row in activations.TABLE if row.hidden]
 _OUTPUT = [row.name for row in activations.TABLE if row.output] + ["softmax"]
-_ALL = [row.name for row in activations.TABLE] + ["softmax"]
 _AUTO_LOSS = {"sigmoid": "binary_cross_entropy", "softmax": "cross_entropy"}
 
 
-class MLP(Network):
+class MLP(Steps):
     """A multi-layer perceptron, trained and evaluated by compiled kernels.
 
     Parameters
@@ -70,6 +68,11 @@ class MLP(Network):
     layer_sizes, num_layers
         num_layers counts the input, as layer_sizes does.
 
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is out of range, or of another kind.
+
     Notes
     -----
     The objective is the mean over rows of the loss summed over outputs, plus the L2 penalty; squared_error has the
@@ -104,7 +107,10 @@ class MLP(Network):
         hidden = _checked_activation(activation, len(sizes) - 2)
         validation.choice("output_activation", output_activation, _OUTPUT)
         if output_activation == "softmax" and sizes[-1] == 1:
-            raise ValueError("a softmax of one output is always 1; for two classes use sigmoid, or two outputs")
+            raise ValueError(
+                "output_activation='softmax' needs at least two outputs, got layer_sizes[-1]=1: a softmax of one output"
+                " is always 1; for two classes use sigmoid, or two outputs"
+            )
         loss = parametric.resolve(loss, ["auto", *losses.NAMES])
         if loss == "auto":
             loss = _AUTO_LOSS.get(output_activation, "squared_error")
@@ -147,259 +153,6 @@ class MLP(Network):
         self._parameters[:] = 0
         self._weights[:] = drawn
         self._reset_optimizer()
-
-    # --- the pieces of a training step, as the guide has them -----------------------------------------------------
-
-    def activation_function(self, x: ArrayLike, activation_type: str) -> Array:
-        """f(x) for each number of x (for 'softmax': each row), in float32 if x is float32, else in float64.
-
-        Examples
-        --------
-        >>> MLP([2, 1]).activation_function([-1.0, 0.0, 2.0], "relu").tolist()
-        [0.0, 0.0, 2.0]
-        """
-        code = self._activation_code(activation_type)
-        z = validation.pointwise_input("x", x)
-        if code == activations.SOFTMAX:
-            if z.ndim == 0:
-                raise ValueError(f"x must have rows for softmax to run over, got the number {x!r}")
-            rows = z.size // max(1, z.shape[-1])
-            ws = np.concatenate([z.reshape(-1), np.empty(z.size, z.dtype)])
-            activations.apply_softmax(rows, z.shape[-1], ws)
-            return ws[: z.size].reshape(z.shape)
-        activations.apply(code, z.reshape(-1))
-        return z
-
-    def activation_derivative(self, x: ArrayLike, activation_type: str) -> Array:
-        """f'(x) for each number of x, in the precision of `activation_function`. relu'(0) is 0.
-
-        Examples
-        --------
-        >>> MLP([2, 1]).activation_derivative([-1.0, 0.0, 2.0], "relu").tolist()
-        [0.0, 0.0, 1.0]
-        """
-        code = self._activation_code(activation_type)
-        if code == activations.SOFTMAX:
-            raise ValueError("softmax mixes the numbers of a row: it has no pointwise derivative")
-        z = validation.pointwise_input("x", x)
-        ws = np.stack([np.ones_like(z), z, self.activation_function(z, activation_type)])
-        activations.apply_backward(code, ws.reshape(-1))
-        derivative: Array = ws[0]
-        return derivative
-
-    @staticmethod
-    def _activation_code(name: str) -> int:
-        return activations.CODES.get(validation.choice("activation_type", name, _ALL), activations.SOFTMAX)
-
-    def forward(self, X: ArrayLike) -> Array:
-        """Output for each row of X; keeps what `backward` needs.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, layer_sizes[0])
-
-        Returns
-        -------
-        ndarray of shape (n, layer_sizes[-1])
-
-        Raises
-        ------
-        ValueError, TypeError
-            X is not a 2-D array of finite real numbers with the right number of columns.
-
-        Examples
-        --------
-        >>> MLP([2, 3, 1]).forward([[0, 1], [1, 1]]).shape
-        (2, 1)
-        """
-        self._forward = self._pass(X)
-        return self._forward.output
-
-    def _pass(self, X: ArrayLike) -> ForwardPass:
-        x = self._features(X)
-        tables = self._layout.tables(len(x), keep_z=True)
-        ws = self._ready(np.empty(tables.size, self._dtype), tables)
-        self._infer(x, tables, ws, self._no_output)
-        return ForwardPass(X, x, ws, tables)
-
-    @property
-    def activations(self) -> list[Array]:
-        """X and the output of each layer for the last `forward`; empty before."""
-        f = self._forward
-        return [] if f is None else [f.x] + [f.tables.block(f.ws, l, A) for l in range(self.num_layers - 1)]
-
-    @property
-    def pre_activations(self) -> list[Array]:
-        """z = x @ W + b of each layer for the last `forward`; empty before."""
-        f = self._forward
-        return [] if f is None else [f.tables.block(f.ws, l, Z) for l in range(self.num_layers - 1)]
-
-    def backward(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        output: ArrayLike | None = None,
-        *,
-        output_gradient: ArrayLike | None = None,
-        return_input_gradient: bool = False,
-    ) -> Any:
-        """The gradient of the objective at the last `forward`; at X, if that was given another one.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, layer_sizes[0])
-            What `forward` was given.
-        y : array-like of shape (n, layer_sizes[-1]) or (n,)
-            Targets; class indices if 1-D after a softmax.
-        output : array-like of shape (n, layer_sizes[-1]), optional
-            What `forward` returned.
-        output_gradient : array-like of shape (n, layer_sizes[-1]), optional
-            Instead of y: dL/d output for a loss of your own. It is taken as it is, without a division by n.
-        return_input_gradient : bool, default False
-            Also return dL/dX, (n, layer_sizes[0]).
-
-        Returns
-        -------
-        dW, db : list of ndarray
-            Shaped like `weights` and `biases`. With `return_input_gradient`, a third item.
-
-        Raises
-        ------
-        RuntimeError
-            `forward` has not been called.
-        ValueError, TypeError
-            Shapes or values that do not fit the last forward pass; both or neither of y and output_gradient.
-
-        Examples
-        --------
-        >>> mlp, X = MLP([2, 3, 1]), [[0, 1], [1, 1]]
-        >>> dW, db = mlp.backward(X, [0, 1], mlp.forward(X))
-        >>> [g.shape for g in dW]
-        [(2, 3), (3, 1)]
-        """
-        f = self._forward
-        if f is None:
-            raise RuntimeError("backward needs the values of a forward pass: call forward(X) first")
-        # its own output says where forward has been; otherwise the numbers of X do
-        known = X is f.given or (output is f.output and getattr(X, "shape", None) == f.x.shape)
-        if not known and not validation.same(self._features(X), f.x):
-            f = self._pass(X)
-        n, k = len(f.x), self._layout.sizes[-1]
-        validation.flag("return_input_gradient", return_input_gradient)
-        if (y is None) == (output_gradient is None):
-            raise ValueError("backward wants either y or output_gradient")
-        kept = a = f.output
-        if output is not None and output is not f.output:
-            given_output = validation.like("output", output, (n, k), self._dtype)
-            validation.scan("output", given_output)
-            kept, a = a.copy(), given_output
-        targets, given = self._empty, self._empty
-        if y is not None:
-            targets = self._targets("y", y, n, look=False)
-        else:
-            given = validation.like("output_gradient", output_gradient, (n, k), self._dtype).reshape(-1)
-            validation.scan("output_gradient", given.reshape(n, k))
-        dx = np.empty(f.x.size, self._dtype) if return_input_gradient else self._empty
-        vector = self._gradient(f.tables, f.ws, targets, a, given, dx)
-        if vector is None:
-            self._targets("y", y, n)  # raises: says what the kernel has seen, and where
-        assert vector is not None
-        if kept is not a:  # the kernel has put what it was given in the place of the output
-            f.output[:] = kept
-        dW, db = self._layout.views(vector, ("dW", "db"))
-        return (dW, db, dx.reshape(f.x.shape)) if return_input_gradient else (dW, db)
-
-    def update_parameters(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> None:
-        """One update by the optimiser, with the gradient that `backward` gave or one of the same shapes.
-
-        Raises
-        ------
-        ValueError, TypeError
-            Wrong shapes or not real numbers.
-        FloatingPointError
-            The gradient is not finite: nothing has changed. Or an update overflows: such parameters keep their values,
-            and the optimiser starts anew.
-
-        Examples
-        --------
-        >>> mlp = MLP([1, 1], learning_rate=0.5, weight_init="zeros")
-        >>> mlp.update_parameters([[[1]]], [[[2]]])
-        >>> mlp.parameters.tolist()
-        [-0.5, -1.0]
-        """
-        failure = self._update(self._flat_gradient(dW, db))
-        if failure == training.GRADIENT_NOT_FINITE:
-            raise FloatingPointError("the gradient is not finite: dW or db holds NaN or infinity; nothing has changed")
-        if failure == training.UPDATE_NOT_FINITE:
-            self._reset_optimizer()
-            raise FloatingPointError(
-                f"the update is not finite: the gradient is too large. Lower learning_rate (now {self.learning_rate:g})"
-                " or scale the inputs; the affected parameters keep their values, and the optimiser starts anew"
-            )
-
-    def _flat_gradient(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:
-        if isinstance(dW, Views) and isinstance(db, Views):
-            ours = dW.layout is self._layout and dW.vector is db.vector
-            if ours and (dW.name, db.name) == ("dW", "db"):
-                return dW.vector
-        vector = np.empty_like(self._parameters)
-        for views, given in zip(self._layout.views(vector, ("dW", "db")), (dW, db), strict=True):
-            views[:] = given
-        return vector
-
-    def compute_loss(self, y_true: ArrayLike, y_pred: ArrayLike) -> float:
-        """The loss of predictions as a plain mean, in the guide's numbers.
-
-        squared_error: mean of (y_true - y_pred)**2 over all entries, without the factor 1/2. absolute_error: mean of
-        ``|y_true - y_pred|``. binary_cross_entropy: mean over all entries, predictions kept 1e-15 away from 0 and 1.
-        cross_entropy: mean over rows of ``-sum(y_true * log(y_pred))``; y_true may be class indices. poisson and gamma:
-        mean over all entries of half the deviance, ``y_true * log(y_true / y_pred) - y_true + y_pred`` and ``y_true /
-        y_pred - log(y_true / y_pred) - 1``. huber and quantile: mean over all entries. Computed in float64.
-
-        Examples
-        --------
-        >>> MLP([3, 1], output_activation="linear").compute_loss([1, 2], [1, 4])
-        2.0
-        """
-        loss = parametric.name_of(self._loss)
-        p = validation.numeric("y_pred", y_pred).astype(np.float64)
-        y = validation.numeric("y_true", y_true).astype(np.float64)
-        if y.ndim == 1 and p.ndim == 2 and self._output_activation == "softmax":
-            k = p.shape[1]
-            y = np.eye(k)[validation.targets("y_true", y, len(p), k, "softmax", loss, np.int64, "y_pred")]
-        if y.ndim == 1 and p.shape == (len(y), 1):
-            y = y[:, None]
-        if y.shape != p.shape or p.size == 0:
-            raise ValueError(
-                f"y_true and y_pred must have the same shape and not be empty, got {y.shape} and {p.shape}"
-            )
-        return parametric.plain_mean(self._loss, y, p)
-
-    def loss_and_gradients(self, X: ArrayLike, y: ArrayLike) -> tuple[float, Views, Views]:
-        """The objective and its gradient, without touching the network's state.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, layer_sizes[0])
-        y : array-like of shape (n, layer_sizes[-1]) or (n,)
-
-        Returns
-        -------
-        loss : float
-            Mean over rows of the loss summed over outputs, plus ``alpha / 2 * sum(W**2)``.
-        dW, db : list of ndarray
-
-        Examples
-        --------
-        >>> mlp = MLP([1, 1], output_activation="linear", weight_init="zeros")
-        >>> loss, dW, db = mlp.loss_and_gradients([[1], [3]], [2, 2])
-        >>> loss, dW[0].tolist(), db[0].tolist()
-        (2.0, [[-4.0]], [[-2.0]])
-        """
-        x = self._features(X)
-        loss, vector = self._loss_and_gradient(x, self._targets("y", y, len(x)))
-        penalty = self.alpha / 2 * sum(float(np.vdot(w, w)) for w in self._weights)
-        return loss / len(x) + penalty, *self._layout.views(vector, ("dW", "db"))
 
     # --- training and prediction ----------------------------------------------------------------------------------
 
@@ -480,7 +233,21 @@ class MLP(Network):
         )  # fmt: skip
 
     def predict(self, X: ArrayLike) -> Array:
-        """Output for each row of X, (n, layer_sizes[-1]). Keeps nothing; may be called from several threads.
+        """Output for each row of X. Keeps nothing; may be called from several threads.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, layer_sizes[0])
+
+        Returns
+        -------
+        ndarray of shape (n, layer_sizes[-1])
+            Of the network's dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            X is not a 2-D array of finite real numbers with the right number of columns.
 
         Examples
         --------
@@ -490,7 +257,21 @@ class MLP(Network):
         return self._outputs(self._features(X))
 
     def predict_classes(self, X: ArrayLike) -> Array:
-        """Classes: for sigmoid outputs (n, k) of 0 and 1 (1 above 0.5), else (n,) indices of the largest output.
+        """The class of each row of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, layer_sizes[0])
+
+        Returns
+        -------
+        ndarray of int
+            For sigmoid outputs (n, layer_sizes[-1]) of 0 and 1 (1 above 0.5), else (n,) indices of the largest output.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `predict`.
 
         Examples
         --------
@@ -511,13 +292,13 @@ class MLP(Network):
         Returns
         -------
         tuple
-            Pass it on whole, between x and out: ``infer(x, *arguments, out)``. x, (n * layer_sizes[0],), and out,
-            (n * layer_sizes[-1],), are 1-D, C-ordered and of the network's dtype; `infer` returns False if a number of
-            x is not finite, else True, and raises if x or out is of another dtype, order or size. The tuple's types are
-            the same for every network of one dtype, so that compiled code serves them all; code of yours with
-            ``cache=True`` keeps the kernels it was compiled with: empty its cache after an upgrade. The tuple holds
-            `parameters` itself, so that training shows at once, and a workspace of its
-            own: get one for each thread.
+            The parameters, two tables, a workspace and `rows`. Pass it on whole, between x and out: ``infer(x,
+            *arguments, out)``. x, (n * layer_sizes[0],), and out, (n * layer_sizes[-1],), are 1-D, C-ordered and of the
+            network's dtype; `infer` returns False if a number of x is not finite, else True, and raises if x or out is
+            of another dtype, order or size. The tuple's types are the same for every network of one dtype, so that
+            compiled code serves them all; code of yours with ``cache=True`` keeps the kernels it was compiled with:
+            empty its cache after an upgrade. The tuple holds `parameters` itself, so that training shows at once, and a
+            workspace of its own: get one for each thread.
 
         Raises
         ------
@@ -545,18 +326,22 @@ class MLP(Network):
         layers, blocks = tables.layers.copy(), tables.blocks.copy()
         return self._parameters, layers, blocks, workspace, rows
 
-    def _features(self, X: ArrayLike, name: str = "X", scan: bool = False) -> Array:
-        return validation.features(name, X, self._layout.sizes[0], self._dtype, scan=scan)
-
-    def _targets(self, name: str, y: ArrayLike | None, n: int, rows_of: str = "X", look: bool = True) -> Array:
-        k, output = self._layout.sizes[-1], self._output_activation
-        loss = parametric.name_of(self._loss)
-        return validation.targets(name, y, n, k, output, loss, self._dtype, rows_of, look=look)
-
     # --- copies and files -----------------------------------------------------------------------------------------
 
     def save(self, path: Any) -> None:
         """Writes the network, its optimiser and its shuffling state to one safetensors file; see `fastmlp.load`.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        ValueError, TypeError
+            The network cannot be restored from a file: a loss or `weight_init` of your own, or parameters that are not
+            finite.
+        OSError
+            The file cannot be written.
 
         Examples
         --------

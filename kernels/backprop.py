@@ -25,7 +25,7 @@ from .network import (
     Z,
     block,
     block_of_outputs,
-    weights,
+    w_and_b,
     zeros,
 )
 from .pointwise import pointwise
@@ -63,7 +63,7 @@ def forward_scores(first, rows, net, key, known):
     top = layers.shape[0] - 1
     for l in range(top + 1):
         fan_out, pitch, z = layers[l, FAN_OUT], layers[l, PITCH], block(l, Z, first, rows, net)
-        w, b = weights(l, layers, net.params)
+        w, b = w_and_b(l, layers, net.params)
         if l >= known:
             x = block(l, INPUT, first, rows, net)
             dense(rows, layers[l, FAN_IN], fan_out, x, layers[l, INPUT_PITCH], w, b, z, pitch)
@@ -103,17 +103,16 @@ def delta_from_outputs(first, rows, net, loss, gradient_of, scale):
 
 
 @part
-def sum_of_losses(rows, ws, row_loss):
-    """Sum of the rows' losses, from position `row_loss` of ws on, in float64.
+def sum_of_losses(n, numbers, at):
+    """Sum of n losses, from position `at` of a vector on, in float64.
 
     Four running sums, since one is a chain of dependent additions.
     """
     s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-    for r in range(0, rows - 3, 4):
-        i = row_loss + r
-        s0, s1, s2, s3 = s0 + ws[i], s1 + ws[i + 1], s2 + ws[i + 2], s3 + ws[i + 3]
-    for r in range(rows - rows % 4, rows):
-        s0 += ws[row_loss + r]
+    for i in range(at, at + n - 3, 4):
+        s0, s1, s2, s3 = s0 + numbers[i], s1 + numbers[i + 1], s2 + numbers[i + 2], s3 + numbers[i + 3]
+    for i in range(at + n - n % 4, at + n):
+        s0 += numbers[i]
     return (s0 + s1) + (s2 + s3)
 
 
@@ -126,7 +125,7 @@ def recursion(first, rows, net, key, zero):
     layers = net.layers
     for l in range(layers.shape[0] - 1, 0, -1):
         fan_in, pitch, below = layers[l, FAN_IN], layers[l - 1, PITCH], block(l - 1, DELTA, first, rows, net)
-        delta, w = block(l, DELTA, first, rows, net), weights(l, layers, net.params)[0]
+        delta, w = block(l, DELTA, first, rows, net), w_and_b(l, layers, net.params)[0]
         dense_input_gradient(rows, fan_in, layers[l, FAN_OUT], delta, layers[l, PITCH], w, zero, below, pitch)
         if layers[l, KEEP] < ALL:
             drop_inputs(l, first, rows, net, key, layers[l - 1, DELTA], layers[l - 1, DELTA])
@@ -155,7 +154,7 @@ def bias_gradient(l, first, rows, net, db):
 def gradient(rows, net, zero, grads):
     """dW and db of all layers over a batch of `rows` rows, to one vector."""
     for l in range(net.layers.shape[0]):
-        dw, db = weights(l, net.layers, grads)
+        dw, db = w_and_b(l, net.layers, grads)
         weight_gradient(l, 0, net.layers[l, FAN_IN], 0, net.layers[l, FAN_OUT], 0, rows, net, zero, dw)
         bias_gradient(l, 0, rows, net, db)
 
@@ -242,8 +241,7 @@ def total_loss(x, y, params, layers, blocks, ws, block_rows, loss, gradient_of):
             return math.nan
         load_targets(rows, k, y, first * width, width, block_of_outputs(TARGET, 0, rows, net))
         delta_from_outputs(0, rows, net, loss, gradient_of, 1.0)
-        for r in range(rows):
-            total += ws[blocks[ROW_LOSS] + r]
+        total += sum_of_losses(rows, ws, blocks[ROW_LOSS])
     return total
 
 
@@ -305,10 +303,10 @@ def backward(
     gradient(rows, net, zero, grads)
     if alpha != 0:
         for l in range(top + 1):
-            spans = weights(l, layers, params)[0], weights(l, layers, grads)[0]
+            spans = w_and_b(l, layers, params)[0], w_and_b(l, layers, grads)[0]
             add_scaled(0, 1, layers[l, FAN_IN] * layers[l, FAN_OUT], 0, spans, (ws.dtype.type(alpha),))
     if dx.size > 0:
-        fan_in, fan_out, w = layers[0, FAN_IN], layers[0, FAN_OUT], weights(0, layers, params)[0]
+        fan_in, fan_out, w = layers[0, FAN_IN], layers[0, FAN_OUT], w_and_b(0, layers, params)[0]
         below = block(0, DELTA, 0, rows, net)
         dense_input_gradient(rows, fan_in, fan_out, below, layers[0, PITCH], w, zero, span(dx, 0, dx.size), fan_in)
     return True

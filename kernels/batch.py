@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from ._jit import inlined, part
 from .gather import gather_targets, pick_rows
-from .network import DELTA, FAN_IN, FAN_OUT, INPUT, PITCH, ROW_LOSS, TARGET, Z, block, block_of_outputs, weights
+from .network import DELTA, FAN_IN, FAN_OUT, INPUT, PITCH, ROW_LOSS, TARGET, Z, block, block_of_outputs, w_and_b
 from .spans import span
 from .sparse import sparse_scores
 
@@ -17,20 +17,20 @@ class Samples(NamedTuple):
     columns, starts : (numbers,) and (n + 1,) int64, or empty
         Of a sparse x: the column of each number, no two alike in a row, and where each row starts.
     y : (n * outputs,) or (n,) class indices
-    weights : (n,) float64 or empty
+    row_weights : (n,) float64 or empty
         How much each row counts, more than 0: a batch's loss is the weighted mean. Empty: all the same.
-    rows : (m,) int64 or empty
-        The rows to train on; empty: all. Only read to shuffle them.
+    row_numbers : (m,) int64 or empty
+        The rows to train on; empty: all. Only read where they are shuffled.
     order : (m,) int64
-        The rows in the order of the epoch: overwritten by a permutation of `rows` if they are shuffled.
+        The rows in the order of the epoch: overwritten by a permutation of `row_numbers` if they are shuffled.
     """
 
     x: Any
     columns: Any
     starts: Any
     y: Any
-    weights: Any
-    rows: Any
+    row_weights: Any
+    row_numbers: Any
     order: Any
 
 
@@ -46,9 +46,11 @@ class Choices(NamedTuple):
         Whether the whole gradient is looked at: its norms are recorded, or it is clipped.
     shared_penalty : bool
         Whether alpha is divided by the batch's weight (its number of rows).
-    part_rows, pitch, workspace : int
-        If not 0, steps are in parts of so many rows, see the top of this file, whose blocks have rows of `pitch`
-        numbers, and each member has a workspace of so many numbers; x is not sparse then, and the loss is pointwise.
+    part_rows : int
+        Rows of a part, each with a gradient of its own (parts.py); 0: a batch goes as a whole. In parts x is not
+        sparse, and the loss pointwise.
+    workspace : int
+        In parts, how many numbers of the workspace are each member's.
     """
 
     batch_size: int
@@ -58,7 +60,6 @@ class Choices(NamedTuple):
     track: bool
     shared_penalty: bool
     part_rows: int
-    pitch: int
     workspace: int
 
 
@@ -68,7 +69,7 @@ class Batch(NamedTuple):
     width : int
         Numbers a row has in y.
     scale : float
-        DELTA is the gradient of so much times the sum of the rows' losses.
+        By which the gradient of the sum of the rows' losses is multiplied: 1 / the weight of the batch.
     alpha : float
         The penalty's, for this batch.
     key : int
@@ -81,6 +82,12 @@ class Batch(NamedTuple):
     scale: Any
     alpha: Any
     key: Any
+
+
+@inlined
+def number_of_parts(batch, choices):
+    """How many parts a batch has, if it goes in parts."""
+    return (batch.rows + choices.part_rows - 1) // choices.part_rows
 
 
 @part
@@ -108,7 +115,7 @@ def take_inputs(first, rows, numbers, samples, net):
     if samples.starts.size == 0:
         pick_rows(rows, layers[0, FAN_IN], numbers, span(x, 0, x.size), block(0, INPUT, first, rows, net))
         return
-    (w, b), z = weights(0, layers, net.params), block(0, Z, first, rows, net)
+    (w, b), z = w_and_b(0, layers, net.params), block(0, Z, first, rows, net)
     sparse_scores(rows, layers[0, FAN_OUT], numbers, x, samples.columns, samples.starts, w, b, z, layers[0, PITCH])
 
 
@@ -122,11 +129,11 @@ def take_targets(first, rows, numbers, width, samples, net):
 @part
 def total_weight(start, rows, samples):
     """Sum of the weights of `rows` rows of the order from `start` on: their number if there are no weights."""
-    if samples.weights.size == 0:
+    if samples.row_weights.size == 0:
         return float(rows)
     total = 0.0
     for i in range(start, start + rows):
-        total += samples.weights[samples.order[i]]
+        total += samples.row_weights[samples.order[i]]
     return total
 
 

@@ -2,8 +2,9 @@
 
 A network is described by two small arrays of int64 (fastmlp/_layout.py builds them), so that one compiled function
 serves every depth and width. `layers` has a row for each layer; its columns, numbered here, are sizes, the activation's
-code and positions: of W and b in the vector of parameters, and of the layer's blocks, (rows, width) each, in the
-workspace `ws`. `blocks` holds the positions of what a network has once. The caller owns all arrays.
+code and positions: of W and b in the vector of parameters, and of the layer's blocks in the workspace `ws`, which have
+a row for each row of the batch, or, in parts.py, for each feature. `blocks` holds the positions of what a network has
+once. The caller owns all arrays.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from .spans import span
 
 # Columns of `layers`. Z may equal A where the activation's backward does not need z (see activations.py). INPUT is the
 # layer below's A, unless some of that is dropped: then KEEP is less than ALL (see dropout.py).
-# PITCH is how many numbers the rows of Z, A and DELTA are apart, INPUT_PITCH those of INPUT.
+# PITCH is how many numbers it is from one row of Z, A or DELTA to the next, INPUT_PITCH the same of INPUT.
 # (A literal is a type of its own to Numba, for which functions would be compiled again; an int64 is not.)
 FAN_IN, FAN_OUT, ACTIVATION, W, B, INPUT, Z, A, DELTA, KEEP, INPUT_PITCH, PITCH = map(int64, range(12))
 N_COLUMNS = 12
@@ -28,7 +29,15 @@ N_BLOCKS = 5
 
 
 class Net(NamedTuple):
-    """The arrays of a network, see above."""
+    """The arrays of a network.
+
+    params : (parameters,)
+        W, its rows one after the other, and b of each layer.
+    layers : (n_layers, N_COLUMNS) int64
+    blocks : (N_BLOCKS,) int64
+    ws : (size,)
+        The workspace, of the dtype of params: overwritten.
+    """
 
     params: Any
     layers: Any
@@ -51,7 +60,7 @@ def block_of_outputs(which, first, rows, net):
 
 
 @part
-def weights(l, layers, vector):
+def w_and_b(l, layers, vector):
     """The spans of a layer's W and b, of the vector of parameters or of one like it: their gradient."""
     fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
     return span(vector, layers[l, W], fan_in * fan_out), span(vector, layers[l, B], fan_out)

@@ -1,6 +1,6 @@
 """Parts of a batch, each through all layers and back to a gradient of its own, with a lane for each of its rows.
 
-All blocks of the workspace (network.py) are feature-major here: (width, pitch) numbers, of which the first `columns`
+All blocks of the workspace (network.py) are feature-major here: (width, PITCH) numbers, of which the first `columns`
 count, whole registers; those beyond the part's rows are like its last, but that their DELTA is 0. INPUT has one more
 row, of ones, the input of the bias: then W and b, which follow one another in `params`, are one matrix. Each member of
 the team has a workspace of its own, for one part, which stays in the cache.
@@ -22,8 +22,10 @@ from .network import (
     FAN_IN,
     FAN_OUT,
     INPUT,
+    INPUT_PITCH,
     KEEP,
     PARAMETER,
+    PITCH,
     ROW_LOSS,
     TARGET,
     VALUE,
@@ -39,61 +41,64 @@ _ONE, _ZERO = int64(1), int64(0)  # a literal is a type of its own, for which ge
 
 
 @part
-def ones(net, pitch):
+def ones(net):
     """The last row of every INPUT."""
     for l in range(net.layers.shape[0]):
+        pitch = net.layers[l, INPUT_PITCH]
         first = net.layers[l, INPUT] + net.layers[l, FAN_IN] * pitch
         for i in range(first, first + pitch):
             net.ws[i] = 1
 
 
 @part
-def features(l, column, n, net, pitch):
+def features(l, column, n, net):
     """The span of n rows of a layer's block."""
-    return span(net.ws, net.layers[l, column], n * pitch)
+    return span(net.ws, net.layers[l, column], n * net.layers[l, PITCH])
 
 
 @part
-def features_of_outputs(which, net, pitch):
+def features_of_outputs(which, net):
     """The span of TARGET, PARAMETER or VALUE."""
-    return span(net.ws, net.blocks[which], net.layers[net.layers.shape[0] - 1, FAN_OUT] * pitch)
+    top = net.layers.shape[0] - 1
+    return span(net.ws, net.blocks[which], net.layers[top, FAN_OUT] * net.layers[top, PITCH])
 
 
 @part
-def drop_features(l, source, target, first, rows, net, pitch, key):
+def drop_features(l, first, rows, net, key, source, target):
     """`drop_columns` for the inputs of layer l, from one position of ws to another; `first` is the part's first row."""
-    n, keep = net.layers[l, FAN_IN], net.layers[l, KEEP]
+    n, pitch, keep = net.layers[l, FAN_IN], net.layers[l, INPUT_PITCH], net.layers[l, KEEP]
     before, after = span(net.ws, source, n * pitch), span(net.ws, target, n * pitch)
     drop_columns(mix(key, l), first, rows, n, pitch, keep, before, after)
 
 
 @inlined
-def outputs(first, rows, columns, net, pitch, key):
+def outputs(first, rows, columns, net, key):
     """All layers' Z and A from the first INPUT; after a softmax VALUE holds log A."""
     layers = net.layers
     top = layers.shape[0] - 1
     for l in range(top + 1):
-        fan_in, fan_out, code = layers[l, FAN_IN], layers[l, FAN_OUT], layers[l, ACTIVATION]
-        x, size = features(l, INPUT, fan_in + 1, net, pitch), (fan_in + 1) * fan_out
-        z, a = features(l, Z, fan_out, net, pitch), features(l, A, fan_out, net, pitch)
+        fan_in, fan_out, pitch, code = layers[l, FAN_IN], layers[l, FAN_OUT], layers[l, PITCH], layers[l, ACTIVATION]
+        x, size = features(l, INPUT, fan_in + 1, net), (fan_in + 1) * fan_out
+        z, a = features(l, Z, fan_out, net), features(l, A, fan_out, net)
         combine(fan_out, fan_in + 1, columns, span(net.params, layers[l, W], size), _ONE, fan_out, x, z, pitch)
         if code == SOFTMAX:
-            softmax_columns(columns, fan_out, pitch, (z, features_of_outputs(VALUE, net, pitch), a))
+            softmax_columns(columns, fan_out, pitch, (z, features_of_outputs(VALUE, net), a))
         else:
             activate(code, fan_out, columns, pitch, z, a)
         if l < top and layers[l + 1, KEEP] < ALL:
-            drop_features(l + 1, layers[l, A], layers[l + 1, INPUT], first, rows, net, pitch, key)
+            drop_features(l + 1, first, rows, net, key, layers[l, A], layers[l + 1, INPUT])
 
 
 @inlined
-def output_delta(rows, columns, net, pitch, loss, gradient_of, scale):
+def output_delta(rows, columns, net, loss, gradient_of, scale):
     """ROW_LOSS and the output layer's DELTA, ``scale * dL/dz``, which is 0 beyond the part's rows."""
     l = net.layers.shape[0] - 1
-    k, code = net.layers[l, FAN_OUT], net.layers[l, ACTIVATION]
-    y, parameter = features_of_outputs(TARGET, net, pitch), features_of_outputs(PARAMETER, net, pitch)
-    value = features_of_outputs(VALUE, net, pitch)
-    z = value if code == SOFTMAX else features(l, Z, k, net, pitch)
-    a, delta = features(l, A, k, net, pitch), features(l, DELTA, k, net, pitch)
+    k, pitch, code = net.layers[l, FAN_OUT], net.layers[l, PITCH], net.layers[l, ACTIVATION]
+    y, parameter, value = (
+        features_of_outputs(TARGET, net), features_of_outputs(PARAMETER, net), features_of_outputs(VALUE, net)
+    )  # fmt: skip
+    z = value if code == SOFTMAX else features(l, Z, k, net)
+    a, delta = features(l, A, k, net), features(l, DELTA, k, net)
     row_loss, factor = span(net.ws, net.blocks[ROW_LOSS], pitch), net.ws.dtype.type(scale)
     losses_and_delta_of_columns(
         code, loss, gradient_of, columns, k, pitch, z, a, y, parameter, value, delta, row_loss, factor
@@ -104,37 +109,37 @@ def output_delta(rows, columns, net, pitch, loss, gradient_of, scale):
 
 
 @part
-def weigh_columns(rows, numbers, row_weights, net, pitch):
+def weigh_columns(rows, numbers, row_weights, net):
     """Losses and output deltas, times the weights of the rows `numbers`."""
     top = net.layers.shape[0] - 1
     for r in range(rows):
         weight = net.ws.dtype.type(row_weights[numbers[r]])
         net.ws[net.blocks[ROW_LOSS] + r] *= weight
         for j in range(net.layers[top, FAN_OUT]):
-            net.ws[net.layers[top, DELTA] + j * pitch + r] *= weight
+            net.ws[net.layers[top, DELTA] + j * net.layers[top, PITCH] + r] *= weight
 
 
 @inlined
-def deltas(first, rows, columns, net, pitch, key):
+def deltas(first, rows, columns, net, key):
     """The hidden layers' DELTA from the output layer's: ``(W @ delta) * f'(z)``."""
     layers = net.layers
     for l in range(layers.shape[0] - 1, 0, -1):
-        fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
-        w, delta = span(net.params, layers[l, W], fan_in * fan_out), features(l, DELTA, fan_out, net, pitch)
-        below = features(l - 1, DELTA, fan_in, net, pitch)
+        fan_in, fan_out, pitch = layers[l, FAN_IN], layers[l, FAN_OUT], layers[l, PITCH]
+        w, delta = span(net.params, layers[l, W], fan_in * fan_out), features(l, DELTA, fan_out, net)
+        below = features(l - 1, DELTA, fan_in, net)
         combine(fan_in, fan_out, columns, w, fan_out, _ONE, delta, below, pitch)
         if layers[l, KEEP] < ALL:
-            drop_features(l, layers[l - 1, DELTA], layers[l - 1, DELTA], first, rows, net, pitch, key)
-        z, a = features(l - 1, Z, fan_in, net, pitch), features(l - 1, A, fan_in, net, pitch)
+            drop_features(l, first, rows, net, key, layers[l - 1, DELTA], layers[l - 1, DELTA])
+        z, a = features(l - 1, Z, fan_in, net), features(l - 1, A, fan_in, net)
         activate_backward(layers[l - 1, ACTIVATION], fan_in, columns, pitch, below, z, a)
 
 
 @inlined
-def gradients(columns, net, pitch, zero, grads, at):
+def gradients(columns, net, zero, grads, at):
     """dW and db of all layers, to ``grads[at:]``."""
     for l in range(net.layers.shape[0]):
-        fan_in, fan_out = net.layers[l, FAN_IN], net.layers[l, FAN_OUT]
-        x, delta = features(l, INPUT, fan_in + 1, net, pitch), features(l, DELTA, fan_out, net, pitch)
+        fan_in, fan_out, pitch = net.layers[l, FAN_IN], net.layers[l, FAN_OUT], net.layers[l, PITCH]
+        x, delta = features(l, INPUT, fan_in + 1, net), features(l, DELTA, fan_out, net)
         dw_and_db = span(grads, at + net.layers[l, W], (fan_in + 1) * fan_out)
         if min(fan_in, fan_out) < 8 + columns // 6:  # as measured: then a sum over lanes for each number pays
             dots(fan_in + 1, fan_out, columns, x, delta, pitch, dw_and_db, fan_out)
@@ -146,12 +151,12 @@ def gradients(columns, net, pitch, zero, grads, at):
 
 @inlined
 def gradients_of_parts(batch, samples, net, choices, zero, grads, losses, member, size):
-    """A member's share of the parts of a batch, and how many parts there are. See batch.py for the arguments.
+    """A member's share of the parts of a batch; see batch.py for the arguments.
 
     Each leaves its gradient at ``grads[part * parameters :]``, and the sum of its losses in `losses`. The workspace is
     the member's own.
     """
-    x, params, part_rows, pitch = samples.x, net.params, choices.part_rows, choices.pitch
+    x, params, part_rows, pitch = samples.x, net.params, choices.part_rows, net.layers[0, INPUT_PITCH]
     n, k = net.layers[0, FAN_IN], net.layers[net.layers.shape[0] - 1, FAN_OUT]
     if size > 1:  # others have just written some of them
         fetch(params.size, span(params, 0, params.size))
@@ -159,13 +164,12 @@ def gradients_of_parts(batch, samples, net, choices, zero, grads, losses, member
     for first in range(start, stop, part_rows):
         i, rows = first // part_rows, min(part_rows, stop - first)
         numbers = span(samples.order, batch.start + first, rows)
-        columns = pick_columns(rows, n, numbers, span(x, 0, x.size), features(0, INPUT, n, net, pitch), pitch)
-        pick_target_columns(rows, k, numbers, samples.y, batch.width, features_of_outputs(TARGET, net, pitch), pitch)
-        outputs(first, rows, columns, net, pitch, batch.key)
-        output_delta(rows, columns, net, pitch, choices.loss, choices.gradient_of, batch.scale)
-        if samples.weights.size > 0:
-            weigh_columns(rows, numbers, samples.weights, net, pitch)
-        deltas(first, rows, columns, net, pitch, batch.key)
-        gradients(columns, net, pitch, zero, grads, i * params.size)
+        columns = pick_columns(rows, n, numbers, span(x, 0, x.size), features(0, INPUT, n, net), pitch)
+        pick_target_columns(rows, k, numbers, samples.y, batch.width, features_of_outputs(TARGET, net), pitch)
+        outputs(first, rows, columns, net, batch.key)
+        output_delta(rows, columns, net, choices.loss, choices.gradient_of, batch.scale)
+        if samples.row_weights.size > 0:
+            weigh_columns(rows, numbers, samples.row_weights, net)
+        deltas(first, rows, columns, net, batch.key)
+        gradients(columns, net, zero, grads, i * params.size)
         losses[i] = sum_of_losses(rows, net.ws, net.blocks[ROW_LOSS])
-    return (batch.rows + part_rows - 1) // part_rows

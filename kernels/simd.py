@@ -18,7 +18,7 @@ from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, config
 
-_I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 def _probe_registers():

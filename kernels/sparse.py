@@ -2,8 +2,8 @@
 
 The matrix has its numbers in `x`, their columns, no two alike in a row, in `columns`, and its row i is
 ``starts[i]:starts[i + 1]`` of both. Additions come in the order of `gemm`, which adds zeros beside them: as long as
-gemm's sums are single chains (KC terms), and steps are not in parts (training.py), the results are those of the dense
-matrix to the bit.
+gemm's sums are single chains (KC terms), and those of the dense matrix do not go in parts (parts.py), the results are
+the same to the bit.
 """
 
 from ._jit import part

@@ -13,9 +13,11 @@ in the first half, and the second adds these up, always in the same order.
 
 import math
 
+from numpy import int64
+
 from ._jit import inlined, kernel, part
 from .backprop import ROWS_TOGETHER, delta_from_outputs, forward_scores, output_activation, recursion, sum_of_losses
-from .batch import Batch, Choices, Samples, shuffle, take_inputs, take_targets, total_weight, weigh
+from .batch import Batch, Choices, Samples, number_of_parts, shuffle, take_inputs, take_targets, total_weight, weigh
 from .dropout import step_key
 from .gemm import MR
 from .network import FAN_IN, ROW_LOSS, Net, zeros
@@ -27,6 +29,7 @@ from .subnormals import flush_subnormals, restore
 from .team import NOT_FINITE, barrier, read, share, write
 from .updates import State, squared_norm, squared_weights, update_all, update_from_parts, update_share
 
+_ZERO = int64(0)  # a literal is a type of its own, for which sum_of_losses would be compiled again
 _STAND_STILL = CODES["none"]
 # What `apply_update` returns.
 UPDATED, UPDATE_NOT_FINITE, GRADIENT_NOT_FINITE = range(3)
@@ -44,18 +47,9 @@ def deltas_of_rows(batch, samples, net, choices, zero, member, size):
         forward_scores(r, rows, net, batch.key, int(samples.starts.size > 0))
         output_activation(r, rows, net)
         delta_from_outputs(r, rows, net, choices.loss, choices.gradient_of, batch.scale)
-        if samples.weights.size > 0:
-            weigh(r, rows, numbers, samples.weights, net)
+        if samples.row_weights.size > 0:
+            weigh(r, rows, numbers, samples.row_weights, net)
         recursion(r, rows, net, batch.key, zero)
-
-
-@inlined
-def total(numbers, n):
-    """Sum of the first n numbers."""
-    result = 0.0
-    for i in range(n):
-        result += numbers[i]
-    return result
 
 
 @part
@@ -90,12 +84,12 @@ def clipped_update(limit, net, state, shared, member, size):
 
 
 @inlined
-def update_parameters(parts, batch, samples, net, state, choices, limit, zero, shared, member, size):
-    """A member's share of the second half: non-zero if some update was not finite. `parts`: 0, or of the batch."""
+def update_parameters(batch, samples, net, state, choices, limit, zero, shared, member, size):
+    """A member's share of the second half of a step: non-zero if some update was not finite."""
     # to be clipped, the gradient must be known as a whole
     now = State(state.optimizer if limit == 0 else _STAND_STILL, state.slots, state.constants, state.grads)
-    if parts > 0:
-        failed = update_from_parts(parts, batch, net, now, member, size)
+    if choices.part_rows > 0:
+        failed = update_from_parts(number_of_parts(batch, choices), batch, net, now, member, size)
     else:
         failed = update_share(batch, samples, net, now, choices.track, zero, member, size)
     if limit != 0:
@@ -131,7 +125,7 @@ def train(
         The rows' losses, times their weights, each batch before its update, are added at the epoch's position, counted
         from the epoch of ``steps[0]``; and beside them, with a shared penalty, ``alpha / 2 * sum(W**2)``.
     norms : (epochs, layers) float64
-        Likewise the norm of each dW, if they are tracked.
+        Likewise the norm of each dW, as clipped, if they are tracked.
     shared : (team.SHARED_SIZE,) int64
         Zeros at the start; one array for each team.
     member, size : int
@@ -144,30 +138,31 @@ def train(
         a step with such a loss changes nothing, a parameter with such an update keeps its value.
     """
     samples, whole, state, choices = Samples(*samples), Net(*network), State(*state), Choices(*choices)
-    n, alpha, limit, own = samples.order.size, settings[ALPHA], settings[CLIP_NORM], choices.workspace
+    n, alpha, limit = samples.order.size, settings[ALPHA], settings[CLIP_NORM]
     n_samples = samples.starts.size - 1 if samples.starts.size > 0 else samples.x.size // whole.layers[0, FAN_IN]
     width = samples.y.size // n_samples
     steps_per_epoch = (n + choices.batch_size - 1) // choices.batch_size
     flags = flush_subnormals()
-    ws = whole.ws[member * own : (member + 1) * own] if own > 0 else whole.ws
+    in_parts, own = choices.part_rows > 0, choices.workspace
+    ws = whole.ws[member * own : (member + 1) * own] if in_parts else whole.ws
     net = Net(whole.params, whole.layers, whole.blocks, ws)
     zero = zeros(net)
-    if own > 0:
-        ones(net, choices.pitch)
+    if in_parts:
+        ones(net)
     done, index, epoch = 0, steps[0] % steps_per_epoch, 0
     for step in range(steps[0], steps[1]):
-        if index == 0 and choices.shuffle and member == 0:
-            shuffle(samples.rows, samples.order, rng)
-        if (index == 0 or step == steps[0]) and not barrier(shared, size):
-            break
+        if index == 0 and choices.shuffle:
+            if member == 0:
+                shuffle(samples.row_numbers, samples.order, rng)
+            if not barrier(shared, size):
+                break
         start = index * choices.batch_size
         rows = min(choices.batch_size, n - start)
         weight = total_weight(start, rows, samples)
         batch_alpha = ws.dtype.type(alpha / weight if choices.shared_penalty else alpha)
         batch = Batch(start, rows, width, 1.0 / weight, batch_alpha, step_key(rng, updates[0]))
-        parts = 0
-        if own > 0:
-            parts = gradients_of_parts(batch, samples, net, choices, zero, state.grads, part_losses, member, size)
+        if in_parts:
+            gradients_of_parts(batch, samples, net, choices, zero, state.grads, part_losses, member, size)
         else:
             deltas_of_rows(batch, samples, net, choices, zero, member, size)
         penalty = 0.0
@@ -179,14 +174,17 @@ def train(
         if not barrier(shared, size):
             break
 
-        loss = total(part_losses, parts) if parts > 0 else sum_of_losses(rows, ws, net.blocks[ROW_LOSS])
+        if in_parts:
+            loss = sum_of_losses(number_of_parts(batch, choices), part_losses, _ZERO)
+        else:
+            loss = sum_of_losses(rows, ws, net.blocks[ROW_LOSS])
         if not math.isfinite(loss):
             break
         if member == 0:
             losses[epoch, 0] += loss
             losses[epoch, 1] += penalty
             updates[0] += 1
-        failed = update_parameters(parts, batch, samples, net, state, choices, limit, zero, shared, member, size)
+        failed = update_parameters(batch, samples, net, state, choices, limit, zero, shared, member, size)
         if failed != 0:
             write(shared, NOT_FINITE, 1)
         if not barrier(shared, size):
@@ -197,7 +195,7 @@ def train(
         if choices.track:
             if member == 0:
                 add_norms(epoch, net.layers, state.grads, norms)
-            if parts > 0 and not barrier(shared, size):  # the next step begins with gradients of parts
+            if in_parts and not barrier(shared, size):  # the next step begins with gradients of parts
                 break
         index += 1
         if index == steps_per_epoch:
@@ -208,7 +206,18 @@ def train(
 
 @kernel
 def apply_update(params, grads, slots, layers, updates, optimizer, settings, constants):
-    """One update with the gradient `grads` by the row `optimizer` of the table; see `train` and State (updates.py).
+    """One update with the gradient `grads`.
+
+    params, grads : (parameters,)
+        Updated; read.
+    slots, optimizer, constants
+        See State (updates.py).
+    layers
+        See network.py.
+    updates : (1,) int64
+        Counted on.
+    settings : (7,) float64, or more
+        See optimizers.py: all before CLIP_NORM are read.
 
     Returns UPDATED, or UPDATE_NOT_FINITE if some updates were not (those parameters keep their values), or
     GRADIENT_NOT_FINITE (nothing has changed).

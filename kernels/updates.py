@@ -8,7 +8,7 @@ from . import spans
 from ._jit import inlined, part
 from .backprop import add_scaled, bias_gradient, weight_gradient
 from .gemm import BLOCK_ROWS, MR
-from .network import DELTA, FAN_IN, FAN_OUT, PITCH, B, W, block, weights
+from .network import DELTA, FAN_IN, FAN_OUT, PITCH, B, W, block, w_and_b
 from .optimizers import DECAY, N_CONSTANTS, update
 from .spans import span
 from .sparse import sparse_weight_gradient
@@ -18,7 +18,7 @@ from .team import share
 # A block of dW that is computed, then updated, has BLOCK_ROWS, enough to serve a panel of delta, and so many columns:
 # small enough that it stays in the second cache.
 _BLOCK_COLS = 768
-_TOGETHER = 16  # parameters that are one member's: a cache line or two
+_GRAIN = 16  # parameters that are one member's: a cache line or two
 _ZERO, _ONE = int64(0), int64(1)  # a literal is a type of its own, for which update_block would be compiled again
 
 
@@ -32,7 +32,7 @@ class State(NamedTuple):
     constants : (2 * N_CONSTANTS,)
         The step's, see optimizers.py: for weights, then for biases.
     grads : (parameters,), or as many for each part of a batch
-        Scratch.
+        The gradient: read by `apply_update`; in `train` left here if the choices say `track`, else scratch.
     """
 
     optimizer: Any
@@ -42,16 +42,16 @@ class State(NamedTuple):
 
 
 @part
-def update_block(m, n, pitch, at, params, gradient, state, first):
+def update_block(m, n, pitch, at, params, gradient, state, constants_at):
     """Updates m x n parameters from position `at` on, rows `pitch` apart. Non-zero if some update was not finite.
 
-    `gradient` is the span of theirs, its rows as far apart; the constants are those from position `first` on.
+    `gradient` is the span of theirs, its rows as far apart; the constants are those from position `constants_at` on.
     """
     size, n_parameters, slots = (m - 1) * pitch + n, params.size, state.slots
     # an optimiser touches only the slots that it has
     first_slot = span(slots, at, size if slots.size > 0 else 0)
     second_slot = span(slots, n_parameters + at, size if slots.size > n_parameters else 0)
-    h = state.constants[first : first + N_CONSTANTS]
+    h = state.constants[constants_at : constants_at + N_CONSTANTS]
     spans = span(params, at, size), gradient, first_slot, second_slot
     return update(state.optimizer, m, n, pitch, spans, (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]))
 
@@ -109,7 +109,7 @@ def update_weights(l, first, last, batch, samples, net, state, track, zero):
     sparse = samples.starts.size > 0 and l == 0
     if sparse:
         numbers, delta = span(samples.order, batch.start, batch.rows), block(0, DELTA, 0, batch.rows, net)
-        dw, ldd = weights(0, net.layers, state.grads)[0], net.layers[0, PITCH]
+        dw, ldd = w_and_b(0, net.layers, state.grads)[0], net.layers[0, PITCH]
         x, columns, starts = samples.x, samples.columns, samples.starts
         sparse_weight_gradient(first, last, batch.rows, fan_out, numbers, x, columns, starts, delta, ldd, dw)
     for j in range(0, fan_out, _BLOCK_COLS):
@@ -138,7 +138,7 @@ def update_share(batch, samples, net, state, track, zero, member, size):
         below += tiles(l, layers, lanes)
         failed |= update_weights(l, first, last, batch, samples, net, state, track, zero)
         if first < last == layers[l, FAN_IN]:  # b goes with the last row of W
-            bias_gradient(l, 0, batch.rows, net, weights(l, layers, state.grads)[1])
+            bias_gradient(l, 0, batch.rows, net, w_and_b(l, layers, state.grads)[1])
             failed |= update_biases(l, net, state)
     return failed
 
@@ -160,10 +160,10 @@ def update_range(first, last, params, layers, state):
     failed = 0
     for l in range(layers.shape[0]):
         w, b, end = layers[l, W], layers[l, B], layers[l, B] + layers[l, FAN_OUT]
-        for start, stop, h in ((w, b, _ZERO), (b, end, int64(N_CONSTANTS))):
+        for start, stop, constants_at in ((w, b, _ZERO), (b, end, int64(N_CONSTANTS))):
             at, n = max(start, first), min(stop, last) - max(start, first)
             if n > 0:
-                failed |= update_block(_ONE, n, _ZERO, at, params, span(grads, at, n), state, h)
+                failed |= update_block(_ONE, n, _ZERO, at, params, span(grads, at, n), state, constants_at)
     return failed
 
 
@@ -187,7 +187,7 @@ def update_from_parts(parts, batch, net, state, member, size):
 
     Non-zero if some update was not finite.
     """
-    first, last = share(end_of_parameters(net.layers), _TOGETHER, member, size)
+    first, last = share(end_of_parameters(net.layers), _GRAIN, member, size)
     add_parts(first, last, parts, net.params, net.layers, state.grads, batch.alpha)
     return update_range(first, last, net.params, net.layers, state)
 
@@ -195,7 +195,7 @@ def update_from_parts(parts, batch, net, state, member, size):
 @inlined
 def update_all(factor, params, layers, state, member, size):
     """A member's share of the update with the whole gradient times `factor`. Non-zero if some was not finite."""
-    first, last = share(end_of_parameters(layers), _TOGETHER, member, size)
+    first, last = share(end_of_parameters(layers), _GRAIN, member, size)
     if factor != 1:
         for i in range(first, last):
             state.grads[i] *= factor

@@ -342,7 +342,7 @@ BAD_NETWORKS = {
     ),
     "unknown output": (([3, 1], "relu", "relu"), {}, ValueError, r"output_activation='relu' is not known; .*'softmax'"),
     "output None": (([3, 1], "relu", None), {}, TypeError, r"output_activation must be a name, one of .*; got None"),
-    "softmax of one": (([3, 1], "relu", "softmax"), {}, ValueError, r"softmax of one output is always 1; .*sigmoid"),
+    "softmax of one": (([3, 1], "relu", "softmax"), {}, ValueError, r"layer_sizes\[-1\]=1: a softmax of one output"),
     "unknown initialiser": (
         ([3, 1],), {"weight_init": "glorot"}, ValueError, r"weight_init='glorot' .*'xavier'.*'zeros'"
     ),
