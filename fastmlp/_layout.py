@@ -90,15 +90,17 @@ class Layout:
         self.n_parameters = end
         shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         self._weights: list[Place] = [(w, shape) for (w, _), shape in zip(self.offsets, shapes, strict=True)]
-        # of b a slice, with an axis before it: half the time of an array that is made by its shape and place
-        self._biases = [(None, slice(b, b + k)) for (_, b), (_, k) in zip(self.offsets, shapes, strict=True)]
+        self._biases: list[Place] = [(b, (1, k)) for (_, b), (_, k) in zip(self.offsets, shapes, strict=True)]
         self._tables: dict[tuple[int, bool, tuple[float, ...], bool], Tables] = {}
+
+    def __reduce__(self) -> Any:  # a copy makes its own tables: those of another version may have other columns
+        return Layout, (self.sizes, self.codes, self.parametric)
 
     def views(self, vector: Array, names: tuple[str, str] = ("weights", "biases")) -> tuple[Views, Views]:
         """Views of each W, (fan_in, fan_out), and of each b, (1, fan_out), in a flat vector."""
         dtype, size = vector.dtype, vector.itemsize
         weights = [np.ndarray(shape, dtype, vector, start * size) for start, shape in self._weights]
-        biases = [vector[place] for place in self._biases]
+        biases = [np.ndarray(shape, dtype, vector, start * size) for start, shape in self._biases]
         return Views(weights, vector, names[0], self), Views(biases, vector, names[1], self)
 
     def tables(self, rows: int, keep_z: bool = False, dropped: tuple[float, ...] = (), part: bool = False) -> Tables:
@@ -160,7 +162,7 @@ class Layout:
 def _row_pitch(width: int) -> int:
     """Numbers from one row of a hidden layer's block to the next.
 
-    Rows a large power of two apart would share a few places of the second cache.
+    Rows that are a multiple of a large power of two apart share few places of the second cache.
     """
     return width + _ALIGNMENT if width % _CROWDED == 0 else width
 

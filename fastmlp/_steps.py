@@ -125,7 +125,7 @@ class Steps(Network):
 
     @property
     def activations(self) -> list[Array]:
-        """X and the output of each layer for the last `forward`; empty before."""
+        """X and the output of each layer for the last `forward`: views, whose rows may lie apart; empty before."""
         f = self._forward
         return [] if f is None else [f.x] + [f.tables.block(f.ws, l, A) for l in range(self.num_layers - 1)]
 

@@ -130,7 +130,7 @@ class _Loop:
         n = len(data.rows)
         size = min(_AUTO_BATCH, n)
         if est.batch_size != "auto":
-            size = min(est.batch_size, n)
+            size = min(int(est.batch_size), n)
             if size < est.batch_size:
                 validation.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         options = Options(

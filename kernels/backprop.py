@@ -182,8 +182,12 @@ add_scaled = pointwise([lambda h, x, y: y + h[0] * x], inputs=(0, 1), outputs=(1
 def forward_block(first, rows, x, net):
     """All layers for rows `first` to ``first + rows`` of x, to the start of `net.ws`. False if one is not finite."""
     n = net.layers[0, FAN_IN]
-    if copy_finite(0, 1, rows * n, 0, (span(x, first * n, rows * n), block(0, INPUT, 0, rows, net))) != 0:
-        return False
+    run = rows if net.layers[0, INPUT_PITCH] == n else 1  # rows that lie one after the other in INPUT, too
+    r = 0
+    while r < rows:
+        if copy_finite(0, 1, run * n, 0, (span(x, (first + r) * n, run * n), block(0, INPUT, r, run, net))) != 0:
+            return False
+        r += run
     forward_scores(0, rows, net, 0, 0)
     output_activation(0, rows, net)
     return True

@@ -47,7 +47,7 @@ class Net(NamedTuple):
 
 @part
 def block(l, column, first, rows, net):
-    """The span of `rows` rows from row `first` of a layer's INPUT, Z, A or DELTA."""
+    """The span of `rows` rows from row `first` of a layer's INPUT, Z, A or DELTA, with what lies between them."""
     pitch = net.layers[l, INPUT_PITCH] if column == INPUT else net.layers[l, PITCH]
     return span(net.ws, net.layers[l, column] + first * pitch, rows * pitch)
 

@@ -72,20 +72,20 @@ def add_norms(epoch, layers, grads, norms):
 def clipped_update(limit, net, state, shared, member, size):
     """A member's share of the update with the gradient that is known by now, its norm at most `limit`.
 
-    Non-zero if some update was not finite; 0 if the team was abandoned, too.
+    Non-zero if some update was not finite; below zero if the team was abandoned.
     """
     if not barrier(shared, size):
-        return 0
+        return -1
     norm = math.sqrt(squared_norm(state.grads, 0, net.params.size))
     if not barrier(shared, size):
-        return 0
+        return -1
     factor = state.grads.dtype.type(limit / norm if norm > limit else 1.0)
     return update_all(factor, net.params, net.layers, state, member, size)
 
 
 @inlined
 def update_parameters(batch, samples, net, state, choices, limit, zero, shared, member, size):
-    """A member's share of the second half of a step: non-zero if some update was not finite."""
+    """A member's share of the second half of a step: what `clipped_update` returns."""
     # to be clipped, the gradient must be known as a whole
     now = State(state.optimizer if limit == 0 else _STAND_STILL, state.slots, state.constants, state.grads)
     if choices.part_rows > 0:
@@ -185,6 +185,8 @@ def train(
             losses[epoch, 1] += penalty
             updates[0] += 1
         failed = update_parameters(batch, samples, net, state, choices, limit, zero, shared, member, size)
+        if failed < 0:
+            break
         if failed != 0:
             write(shared, NOT_FINITE, 1)
         if not barrier(shared, size):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fastmlp import MLP
+from fastmlp import MLP, MLPRegressor
 from fastmlp.kernels import JIT, backprop, training
 
 pytestmark = pytest.mark.once  # arrays are made ready outside of the kernels
@@ -116,6 +116,18 @@ def results(x, dtype, y=Y):
 
 def compiled():
     return [len(kernel.signatures) for kernel in (training.train, backprop.infer, backprop.backward)]
+
+
+@pytest.mark.skipif(not JIT, reason="plain Python compiles nothing")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", [np.int16, np.uint8, np.int32, np.uint64])
+def test_a_batch_size_of_numpys_compiles_nothing_anew(kind):
+    def fitted(batch_size):
+        return MLPRegressor(batch_size=batch_size, max_iter=2, random_state=0).fit(WHOLE, Y[:, 0])
+
+    expected, signatures = fitted(5), compiled()
+    assert fitted(kind(5)).coefs_[0].tobytes() == expected.coefs_[0].tobytes()
+    assert compiled() == signatures
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,5 +1,7 @@
 """Where the rows of a block lie: apart by more than they are wide, if that is a large power of two."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -52,14 +54,27 @@ def test_where_rows_lie_changes_no_bit(monkeypatch, dtype, hidden, outputs):
 def test_the_same_of_sparse_rows(monkeypatch):
     sparse = scipy.sparse.csr_array(np.where(X > 0, X, 0))
 
-    def trained(crowded):
-        monkeypatch.setattr(_layout, "_CROWDED", crowded)
-        return MLPClassifier((6, 4), max_iter=3, random_state=0).fit(sparse, CLASSES).coefs_
+    few = scipy.sparse.csr_array(([1.5, -2.0], ([2, 4], [3, 0])), (7, 6))  # so few that the dense kernels see them late
 
-    for a, b in zip(trained(10**6), trained(2), strict=True):
+    def found(crowded):
+        monkeypatch.setattr(_layout, "_CROWDED", crowded)
+        model = MLPClassifier((6, 4), max_iter=3, random_state=0).fit(sparse, CLASSES)
+        assert_allclose(model.predict_proba(few), model.predict_proba(few.toarray()), rtol=1e-12)
+        return [*model.coefs_, model.predict_proba(few)]
+
+    for a, b in zip(found(10**6), found(2), strict=True):
         assert_array_equal(a, b)
 
 
-def test_only_large_powers_of_two_are_apart():
+def test_a_copy_makes_its_own_tables():
+    mlp = MLP([6, 512, 3], random_state=0)
+    mlp.predict(X)
+    copy = pickle.loads(pickle.dumps(mlp))
+    assert mlp._layout._tables
+    assert copy._layout._tables == {}
+    assert_array_equal(copy.predict(X), mlp.predict(X))
+
+
+def test_only_multiples_of_a_large_power_of_two_are_apart():
     layers = _layout.Layout([512, 512, 500, 1024, 512], [0] * 4).tables(3).layers
     assert layers[:, -2:].tolist() == [[512, 528], [528, 500], [500, 1040], [1040, 512]]
