@@ -36,11 +36,13 @@ MR, NV = (8, 3) if simd.REGISTERS == 32 else (5, 2) if simd.REGISTER_BYTES == 32
 KC_BYTES = 2048  # of a row of A: KC is 512 numbers of float32, 256 of float64
 # Packing A pays from so many rows, and where B outgrows what stays in the first cache by itself.
 _PACK_ROWS, _PACK_SIZE = 48, 4096
-# Where a tile finds B: in place, all of it; in place, and it leaves in the panel what it has seen; in the panel; or
-# there, too, for the last tile if it has fewer than MR rows. The second and third always have MR.
-_IN_PLACE, _PACKING, _PANEL, _REST = range(4)
+# Where a tile finds B: in place, all of it; in place, and it leaves in the panel what it has seen; in the panel; in a
+# panel of NV registers that the first cache does not hold; or in either, for the last tile if it has fewer than MR rows.
+# The three between always have MR.
+_IN_PLACE, _PACKING, _PANEL, _DEEP_PANEL, _REST = range(5)
 # Rows of B that are asked for before they are read: as many as the third cache, or the second, needs time for.
-_AHEAD = {_PACKING: 10, _PANEL: 4, _REST: 4}
+_AHEAD = {_PACKING: 10, _DEEP_PANEL: 4}
+_HELD = 24576  # bytes of a panel that stay in the first cache (of 32 KiB or more) beside the rows of A
 _SINGLE_ROW = 8, 4, 2, 1  # registers of columns at a time where C is a single row
 _STRIP_GAP = 16  # numbers between strips of A, lest their rows share one place of the first cache
 # Rows of A that are packed together, more where k < KC: they are to stay in the second cache, of which CPUs with
@@ -64,7 +66,7 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
     columns = [ir.Constant(i64, v * count) for v in range(nv)]
     edges = [None] * (nv - 1) + [mask]
     pitch = ir.Constant(i64, NV * count)
-    in_panel, all_rows = source in (_PANEL, _REST), source in (_PACKING, _PANEL)
+    in_panel, all_rows = source not in (_IN_PLACE, _PACKING), source not in (_IN_PLACE, _REST)
     if in_panel:
         b, ldb = panel, pitch
 
@@ -98,7 +100,7 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
             broadcast = simd.splat(builder, builder.load(builder.gep(a_row, [position])), count)
             for register, total in zip(registers, sums, strict=True):
                 builder.store(builder.call(fma, [broadcast, register, builder.load(total)]), total)
-        if source != _IN_PLACE:
+        if source in _AHEAD:
             ahead = builder.gep(row, [builder.mul(ldb, ir.Constant(i64, _AHEAD[source]))])
             for column in columns:
                 simd.prefetch(builder, builder.gep(ahead, [column]))
@@ -123,16 +125,17 @@ def _tile(typing_context, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s,
     if mr.literal_value == 1:
         kernels = [(registers, _IN_PLACE) for registers in _SINGLE_ROW]
     else:
-        sources = _IN_PLACE, _PACKING, _PANEL, _REST
-        kernels = [(registers + 1, source) for registers in range(NV) for source in sources]
+        sources = _IN_PLACE, _PACKING, _PANEL, _DEEP_PANEL, _REST
+        kernels = [(registers, source) for registers in range(1, NV + 1) for source in sources]
+        kernels = [kernel for kernel in kernels if kernel[1] != _DEEP_PANEL or kernel[0] == NV]
 
     def generate(context, builder, signature, arguments):
         _, nv, source, *operands = arguments
         done = builder.append_basic_block("tile.done")
-        switch = builder.switch(builder.add(builder.shl(nv, nv.type(2)), source), done)
+        switch = builder.switch(builder.add(builder.shl(nv, nv.type(3)), source), done)
         for registers, known in kernels:
             block = builder.append_basic_block(f"tile.{registers}.{known}")
-            switch.add_case(nv.type(registers << 2 | known), block)
+            switch.add_case(nv.type(registers << 3 | known), block)
             builder.position_at_end(block)
             _emit_tile(builder, mr.literal_value, registers, known, *operands)
             builder.branch(done)
@@ -175,10 +178,11 @@ def _single_row(n, k, depth, lanes, a, sak, b, ldb, s, c):
 @inlined
 def _tiles(source, m, cols, nv, k, a, next_a, sai, sak, b, ldb, s, lds, c, ldc, panel):
     """``C = S + A @ B`` for `nv` registers of columns: tile under tile, A's rows for one `next_a` after another's."""
+    panel_source = _DEEP_PANEL if nv == NV and k * NV * simd.REGISTER_BYTES > _HELD else _PANEL
     for i in range(0, m, MR):
         rows, si, ci = min(MR, m - i), advance(s, i * lds), advance(c, i * ldc)
-        if source == _PANEL and rows < MR:
-            source = _REST
+        if source == _PANEL:
+            source = panel_source if rows == MR else _REST
         _tile(MR, nv, source, rows, cols, k, a, sai, sak, b, ldb, si, lds, ci, ldc, panel)
         source, a = _PANEL, advance(a, next_a)
 
