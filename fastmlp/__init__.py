@@ -5,7 +5,7 @@ Names are loaded when first used, so that ``import fastmlp`` costs next to nothi
 
 import importlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -17,6 +17,7 @@ _HOMES = {
     "MLPClassifier": "classifier",
     "MLPRegressor": "regressor",
     "History": "fitting",
+    "DivergenceError": "fitting",
     "load": "persistence",
     "warmup": "_warmup",
     "SGD": "optimizers",
@@ -30,6 +31,23 @@ _HOMES = {
 }
 _MODULES = ("initializers", "kernels", "losses", "optimizers", "plotting", "schedules")
 __all__ = [*_HOMES]
+
+if TYPE_CHECKING:  # what editors and type checkers see of _HOMES
+    from ._warmup import warmup as warmup
+    from .classifier import MLPClassifier as MLPClassifier
+    from .fitting import DivergenceError as DivergenceError
+    from .fitting import History as History
+    from .losses import Huber as Huber
+    from .losses import Quantile as Quantile
+    from .mlp import MLP as MLP
+    from .optimizers import SGD as SGD
+    from .optimizers import Adam as Adam
+    from .optimizers import AdamW as AdamW
+    from .optimizers import Momentum as Momentum
+    from .optimizers import Nesterov as Nesterov
+    from .optimizers import RMSprop as RMSprop
+    from .persistence import load as load
+    from .regressor import MLPRegressor as MLPRegressor
 
 
 def __getattr__(name: str) -> Any:

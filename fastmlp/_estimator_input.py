@@ -42,9 +42,10 @@ def validation_pair(X_val: Any, y_val: Any, eval_set: Any) -> Any:
 def hidden_sizes(value: Any) -> list[int]:
     """hidden_layer_sizes as a list, also of a single number."""
     sizes = list(value) if isinstance(value, Iterable) else [value]
-    if np.any(np.array(sizes) <= 0):
+    integers = [validation.integer(f"hidden_layer_sizes[{i}]", size) for i, size in enumerate(sizes)]
+    if min(integers, default=1) <= 0:
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-    return [validation.integer(f"hidden_layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes)]
+    return integers
 
 
 def put(what: str, given: Any, views: tuple[Array, ...]) -> None:
@@ -55,7 +56,7 @@ def put(what: str, given: Any, views: tuple[Array, ...]) -> None:
         raise ValueError(f"{what} must hold {len(views)} arrays, one for each layer; got {len(given)}")
     for i, (array, view) in enumerate(zip(given, views, strict=True)):
         view[...] = validation.like(f"{what}[{i}]", array, view.shape, view.dtype)
-        validation.scan(f"{what}[{i}]", view)
+        validation.check_finite(f"{what}[{i}]", view)
 
 
 def checked_weights(sample_weight: Any, x: Any) -> Array | None:

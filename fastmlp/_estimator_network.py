@@ -22,8 +22,8 @@ class EstimatorNetwork(Network):
 
     named: Any = None  # the estimator's `activation`, for whoever wants to see whether it is another one now
     n_threads: int | None = None
-    learning_rate = 1.0
-    alpha = 0.0
+    _learning_rate = 1.0
+    _alpha = 0.0
 
     def __init__(
         self, sizes: list[int], hidden: tuple[str, ...], output: str, loss: str | Loss, method: Optimizer, dtype: Any
@@ -44,7 +44,7 @@ class EstimatorNetwork(Network):
     def use(self, method: Optimizer) -> None:
         """Goes on with this optimiser: with the state of the last one, if it was of the same kind."""
         same = method.kernel == self._optimizer.kernel
-        self._optimizer, self._settings_of = method, None
+        self._optimizer, self._settings_array = method, None
         if not same:
             self._reset_optimizer()
 

@@ -12,6 +12,7 @@ from .kernels import activations, dropout, network
 Array = NDArray[Any]
 Place = tuple[int, tuple[int, int]]  # where an array starts in a vector, and its shape
 _ALIGNMENT = 16  # numbers; blocks start at a cache line where the workspace does
+_FINITE = "weights", "biases"  # names of views that take no NaN; an update looks at a gradient's numbers itself
 _CROWDED = 512  # numbers: rows of a multiple of so many lie badly
 
 
@@ -32,15 +33,18 @@ class Views(list[Array]):
             raise TypeError(f"{self.name} must be a list of arrays, got {value!r}")
         places, values = range(*index.indices(len(self))), list(value)
         if len(values) != len(places):
-            raise ValueError(f"{self.name} has a fixed length: {len(values)} arrays for {len(places)} places")
+            raise ValueError(f"{self.name} has a fixed length: {len(places)} arrays are wanted, got {len(values)}")
         # copies: they may be these same views, in another order
         checked = [np.array(self._checked(i, v)) for i, v in zip(places, values, strict=True)]
         for i, v in zip(places, checked, strict=True):
             self[i][...] = v
 
     def _checked(self, index: int, value: Any) -> Array:
-        view = self[index]
-        return validation.like(f"{self.name}[{index}]", value, view.shape, view.dtype)
+        view, name = self[index], f"{self.name}[{index}]"
+        checked = validation.like(name, value, view.shape, view.dtype)
+        if self.name in _FINITE:
+            validation.check_finite(name, checked)
+        return checked
 
     def _fixed(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"{self.name} has a fixed length, given by layer_sizes; assign to its items instead")

@@ -27,11 +27,19 @@ _PIECE_ROWS = 128  # that a thread takes at least: fewer use the weights too sel
 class ForwardPass:
     """What a forward pass leaves for the backward pass."""
 
-    __slots__ = ("given", "output", "tables", "ws", "x")
+    __slots__ = ("given", "output", "shown", "tables", "ws", "x")
 
     def __init__(self, given: Any, x: Array, ws: Array, tables: Tables):
         self.given, self.x, self.ws, self.tables = given, x, ws, tables  # given: x before it was checked
         self.output = tables.block(ws, -1, A)
+        self.shown = read_only(self.output)  # to the user, whose changes would change the backward pass
+
+
+def read_only(array: Array) -> Array:
+    """A view that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 class Network:
@@ -50,9 +58,10 @@ class Network:
         Draws as `numpy.random` does; None is NumPy's global state.
     """
 
-    learning_rate: float
-    alpha: float
     n_threads: int | None
+    _learning_rate: float
+    _alpha: float
+    _settings_array: Array | None = None  # see `_settings`
     _evaluation: Evaluation | None = None  # of a loss of the user's own, made when first needed
 
     def __init__(
@@ -79,7 +88,6 @@ class Network:
         self._target_range = validation.target_range(loss_name(loss), output_activation, dtype)
         self._empty = np.empty(0, dtype)  # for the arguments of kernels that a call does not have
         self._no_output = np.empty((0, 0), dtype)
-        self._settings_of: tuple[float, float] | None = None
         self._shuffle_state: Array | None = None  # drawn when first needed: constructing draws only weights
         self._parameters = aligned_empty(self._layout.n_parameters, dtype)
         self._weights, self._biases = self._layout.views(self._parameters)
@@ -95,6 +103,7 @@ class Network:
 
     @property
     def output_activation(self) -> str:
+        """The output layer's activation."""
         return self._output_activation
 
     @property
@@ -104,11 +113,35 @@ class Network:
 
     @property
     def optimizer(self) -> Optimizer:
+        """The optimiser with its hyperparameters, also where it was given by name."""
         return self._optimizer
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Of parameters and arithmetic."""
         return self._dtype
+
+    # --- what can ----------------------------------------------------------------------------------------------------
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the steps from now on; more than 0."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self._learning_rate = validation.real("learning_rate", rate, above=0.0)
+        self._settings_array = None
+
+    @property
+    def alpha(self) -> float:
+        """Of the L2 penalty; at least 0."""
+        return self._alpha
+
+    @alpha.setter
+    def alpha(self, alpha: float) -> None:
+        self._alpha = validation.real("alpha", alpha, least=0.0)
+        self._settings_array = None
 
     # --- parameters -----------------------------------------------------------------------------------------------
 
@@ -121,14 +154,18 @@ class Network:
 
     @property
     def parameters(self) -> Array:
+        """All of them in one vector: W (C order) and b of the first layer, of the second, ... Assigning copies."""
         return self._parameters
 
     @parameters.setter
     def parameters(self, vector: ArrayLike) -> None:
-        self._parameters[:] = validation.like("parameters", vector, self._parameters.shape, self._dtype)
+        checked = validation.like("parameters", vector, self._parameters.shape, self._dtype)
+        validation.check_finite("parameters", checked)
+        self._parameters[:] = checked
 
     @property
     def weights(self) -> Views:
+        """W of each layer, (fan_in, fan_out): views into `parameters`. Assigning copies."""
         return self._weights
 
     @weights.setter
@@ -137,6 +174,7 @@ class Network:
 
     @property
     def biases(self) -> Views:
+        """b of each layer, (1, fan_out): views into `parameters`. Assigning copies."""
         return self._biases
 
     @biases.setter
@@ -157,7 +195,7 @@ class Network:
     def _infer(self, x: Array, tables: Tables, ws: Array, out: Array) -> None:
         """Runs the network, as many rows at a time as the tables are for."""
         if not backprop.infer(x, self._parameters, tables.layers, tables.blocks, ws, tables.rows, out):
-            validation.scan("X", x)
+            validation.check_finite("X", x)
 
     def _outputs(self, x: Array) -> Array:
         """Output for each row of a ready x; ValueError if a number is not finite."""
@@ -185,7 +223,7 @@ class Network:
 
         _threads.together(part, team, lambda: list(pieces))
         if not all(finite):
-            validation.scan("X", x)
+            validation.check_finite("X", x)
 
     def _team(self, n: int) -> int:
         """How many threads a forward pass of n rows is worth now."""
@@ -231,7 +269,7 @@ class Network:
         total = float(backprop.total_loss(x, y, self._parameters, layers, blocks, ws, rows, *self._loss_codes))
         self._look()
         if total != total:
-            validation.scan("X", x)
+            validation.check_finite("X", x)
         return total
 
     def _row_losses(self, x: Array, y: Array, out: Array) -> Array:
@@ -262,7 +300,7 @@ class Network:
         vector = np.empty(self._layout.n_parameters, self._dtype)
         done = backprop.backward(
             tables.rows, y, output, output_gradient, self._parameters, tables.layers, tables.blocks, ws,
-            *self._loss_codes, *self._target_range, self._penalty(), vector, dx,
+            *self._loss_codes, *self._target_range, self.alpha, vector, dx,
         )  # fmt: skip
         self._look()
         return vector if done else None
@@ -285,18 +323,10 @@ class Network:
         return int(failure)
 
     def _settings(self) -> Array:
-        """The optimiser's numbers for the kernels; learning_rate and alpha may have changed since the last call."""
-        if self._settings_of != (self.learning_rate, self.alpha):
-            rate = validation.real("learning_rate", self.learning_rate, above=0.0)
-            alpha = validation.real("alpha", self.alpha, least=0.0)
-            self._settings_array = np.array(self._optimizer.settings(rate, alpha))
-            self._settings_of = self.learning_rate, self.alpha
+        """The optimiser's numbers for the kernels."""
+        if self._settings_array is None:
+            self._settings_array = np.array(self._optimizer.settings(self.learning_rate, self.alpha))
         return self._settings_array
-
-    def _penalty(self) -> float:
-        """alpha, checked: it may have changed since the last call."""
-        self._settings()
-        return float(self.alpha)
 
     # --- copies ---------------------------------------------------------------------------------------------------
 

@@ -1,17 +1,17 @@
 """The pieces of a training step, for loops of the user's own: a network that checks what these are given."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _validation as validation
-from . import losses as parametric
 from ._layout import Views
-from ._network import ForwardPass, Network
+from ._network import ForwardPass, Network, read_only
 from .kernels import activations, training
 from .kernels.network import A, Z
+from .losses import name_of, plain_mean
 
 Array = NDArray[Any]
 
@@ -102,6 +102,7 @@ class Steps(Network):
         Returns
         -------
         ndarray of shape (n, layer_sizes[-1])
+            Read-only: a view of what `backward` needs.
 
         Raises
         ------
@@ -114,7 +115,7 @@ class Steps(Network):
         (2, 1)
         """
         self._forward = self._pass(X)
-        return self._forward.output
+        return self._forward.shown
 
     def _pass(self, X: ArrayLike) -> ForwardPass:
         x = self._features(X)
@@ -125,15 +126,19 @@ class Steps(Network):
 
     @property
     def activations(self) -> list[Array]:
-        """X and the output of each layer for the last `forward`: views, whose rows may lie apart; empty before."""
-        f = self._forward
-        return [] if f is None else [f.x] + [f.tables.block(f.ws, l, A) for l in range(self.num_layers - 1)]
+        """X and the output of each layer for the last `forward`: read-only views; empty before."""
+        return self._kept(A, [] if self._forward is None else [self._forward.x])
 
     @property
     def pre_activations(self) -> list[Array]:
-        """z = x @ W + b of each layer for the last `forward`; empty before."""
+        """z = x @ W + b of each layer for the last `forward`: read-only views; empty before."""
+        return self._kept(Z, [])
+
+    def _kept(self, kind: SupportsIndex, first: list[Array]) -> list[Array]:
+        """`first`, and each layer's block of a kind."""
         f = self._forward
-        return [] if f is None else [f.tables.block(f.ws, l, Z) for l in range(self.num_layers - 1)]
+        blocks = [] if f is None else [f.tables.block(f.ws, l, kind) for l in range(self.num_layers - 1)]
+        return [read_only(array) for array in first + blocks]
 
     def backward(
         self,
@@ -182,7 +187,7 @@ class Steps(Network):
         if f is None:
             raise RuntimeError("backward needs the values of a forward pass: call forward(X) first")
         # its own output says where forward has been; otherwise the numbers of X do
-        known = X is f.given or (output is f.output and getattr(X, "shape", None) == f.x.shape)
+        known = X is f.given or (output is f.shown and getattr(X, "shape", None) == f.x.shape)
         if not known and not validation.same(self._features(X), f.x):
             f = self._pass(X)
         n, k = len(f.x), self._layout.sizes[-1]
@@ -190,16 +195,16 @@ class Steps(Network):
         if (y is None) == (output_gradient is None):
             raise ValueError(f"backward wants either y or output_gradient, got {'neither' if y is None else 'both'}")
         kept = a = f.output
-        if output is not None and output is not f.output:
+        if output is not None and output is not f.shown:
             given_output = validation.like("output", output, (n, k), self._dtype)
-            validation.scan("output", given_output)
+            validation.check_finite("output", given_output)
             kept, a = a.copy(), given_output
         targets, given = self._empty, self._empty
         if y is not None:
             targets = self._targets("y", y, n, look=False)
         else:
             given = validation.like("output_gradient", output_gradient, (n, k), self._dtype).reshape(-1)
-            validation.scan("output_gradient", given.reshape(n, k))
+            validation.check_finite("output_gradient", given.reshape(n, k))
         dx = np.empty(f.x.size, self._dtype) if return_input_gradient else self._empty
         vector = self._gradient(f.tables, f.ws, targets, a, given, dx)
         if vector is None:
@@ -280,7 +285,7 @@ class Steps(Network):
         >>> MLP([3, 1], output_activation="linear").compute_loss([1, 2], [1, 4])
         2.0
         """
-        loss = parametric.name_of(self._loss)
+        loss = name_of(self._loss)
         p = validation.numeric("y_pred", y_pred).astype(np.float64)
         y = validation.numeric("y_true", y_true).astype(np.float64)
         if y.ndim == 1 and p.ndim == 2 and self._output_activation == "softmax":
@@ -292,7 +297,7 @@ class Steps(Network):
             raise ValueError(
                 f"y_true and y_pred must have the same shape and not be empty, got {y.shape} and {p.shape}"
             )
-        return parametric.plain_mean(self._loss, y, p)
+        return plain_mean(self._loss, y, p)
 
     def loss_and_gradients(self, X: ArrayLike, y: ArrayLike) -> tuple[float, Views, Views]:
         """The objective and its gradient, without touching the network's state.
@@ -330,5 +335,5 @@ class Steps(Network):
 
     def _targets(self, name: str, y: ArrayLike | None, n: int, rows_of: str = "X", look: bool = True) -> Array:
         k, output = self._layout.sizes[-1], self._output_activation
-        loss = parametric.name_of(self._loss)
+        loss = name_of(self._loss)
         return validation.targets(name, y, n, k, output, loss, self._dtype, rows_of, look=look)

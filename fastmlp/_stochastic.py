@@ -199,10 +199,14 @@ class _Loop:
         self.seconds = (time.perf_counter() - start) / n
         self.norms += (norms / steps).tolist()
         converged = any([self._after_epoch(*sums) for sums in losses.tolist()])
-        for values in self.est.history_.values():
-            values += [math.nan] * (len(self.est.loss_curve_) - len(values))
+        self._complete_history()
         self.checkpoint.take()
         return converged
+
+    def _complete_history(self) -> None:
+        """An entry for each epoch in every list: NaN in those that had none."""
+        for values in self.est.history_.values():
+            values += [math.nan] * (len(self.est.loss_curve_) - len(values))
 
     def _after_epoch(self, loss: float, penalty: float) -> bool:
         """Whether training has converged with an epoch whose batches had these sums of losses and penalties."""
@@ -301,4 +305,5 @@ class _Loop:
         est.loss_ = math.nan
         est.loss_curve_.append(math.nan)
         est.validation_scores_.append(math.nan)
+        self._complete_history()
         return True

@@ -77,7 +77,7 @@ class DivergenceError(FloatingPointError):
     Examples
     --------
     >>> from fastmlp import MLP
-    >>> from fastmlp.fitting import DivergenceError
+    >>> from fastmlp import DivergenceError
     >>> try:
     ...     MLP([1, 1], output_activation="linear").fit([[0], [1]], [0, 1e30], batch_size=1, shuffle=False)
     ... except DivergenceError as error:

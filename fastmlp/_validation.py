@@ -17,21 +17,21 @@ _LIBRARIES = "fastmlp", "sklearn", "joblib"  # whose lines no warning points to
 _SCAN_ROWS_BYTES = 1 << 22  # rows are scanned in pieces of about 4 MB, so that a memory-mapped array stays on disk
 
 
-def choice(name: str, value: Any, known: Iterable[str]) -> str:
-    """`value`, if it is one of the `known` names."""
+def choice(name: str, value: Any, known: Iterable[str], otherwise: str = "") -> str:
+    """`value`, if it is one of the `known` names; `otherwise` says what else the argument may be."""
     known = list(known)
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a name, one of {known}; got {value!r}")
+        raise TypeError(f"{name} must be a name, one of {known}{otherwise and f', or {otherwise}'}; got {value!r}")
     if value not in known:
         raise ValueError(f"{name}={value!r} is not known; choose one of {known}")
     return value
 
 
-def integer(name: str, value: Any, least: int) -> int:
+def integer(name: str, value: Any, least: int | None = None) -> int:
     """`value` as an int that is at least `least`."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < least:
+    if least is not None and value < least:
         raise ValueError(f"{name} must be at least {least}, got {value!r}")
     return int(value)
 
@@ -156,24 +156,24 @@ def _from_objects(name: str, array: Array) -> Array:
     """float64 from an array of objects if all are numbers: pandas makes such of mixed columns and of nullable ones."""
     for index, item in np.ndenumerate(array):
         if not isinstance(item, numbers.Real | np.bool_):
-            raise TypeError(f"{name} must hold real numbers, got {reprlib.repr(item)} at {_place(name, index)}")
+            raise TypeError(f"{name} must hold real numbers, got {reprlib.repr(item)}{_at(name, index)}")
     return array.astype(np.float64)
 
 
-def _place(name: str, index: Iterable[Any]) -> str:
-    """``name[3, 1]``, or the name alone for a 0-D array."""
+def _at(name: str, index: Iterable[Any]) -> str:
+    """`` at name[3, 1]``; nothing for a 0-D array."""
     inside = ", ".join(str(int(i)) for i in index)
-    return f"{name}[{inside}]" if inside else name
+    return f" at {name}[{inside}]" if inside else ""
 
 
-def _scan(name: str, array: Array) -> None:
+def check_finite(name: str, array: Array) -> None:
     """ValueError that says where, if a number is NaN or infinite."""
     step = max(1, _SCAN_ROWS_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), step):
         finite = np.isfinite(array[start : start + step])
         if not finite.all():
             index = tuple(np.argwhere(~finite)[0] + [start, *[0] * (array.ndim - 1)])
-            raise ValueError(f"{name} must be finite in {array.dtype}, got {array[index]} at {_place(name, index)}")
+            raise ValueError(f"{name} must be finite in {array.dtype}, got {array[index]}{_at(name, index)}")
 
 
 def kernel_array(array: Array, dtype: Any) -> Array:
@@ -195,7 +195,7 @@ def features(name: str, value: Any, n_features: int, dtype: Any, *, scan: bool =
     """X as (n, n_features) in C order of `dtype`, finite if `scan` (else the caller's kernel looks)."""
     if type(value) is np.ndarray and is_ready(value, n_features, dtype):
         if scan:
-            _scan(name, value)
+            check_finite(name, value)
         return value
     array = numeric(name, value)
     if array.ndim != 2:
@@ -207,7 +207,7 @@ def features(name: str, value: Any, n_features: int, dtype: Any, *, scan: bool =
         raise ValueError(f"{name} is empty: at least one row is wanted, got shape {array.shape}")
     array = kernel_array(array, dtype)
     if scan:
-        _scan(name, array)
+        check_finite(name, array)
     return array
 
 
@@ -215,11 +215,6 @@ def is_ready(array: Array, n_features: int, dtype: Any) -> bool:
     """Whether there is nothing to check or to convert: a prediction takes a microsecond, and so may its checks."""
     shape = array.shape
     return len(shape) == 2 and shape[1] == n_features and shape[0] > 0 and array.dtype == dtype and array.flags.carray
-
-
-def scan(name: str, array: Array) -> None:
-    """ValueError that says where, if a number of a checked array is NaN or infinite."""
-    _scan(name, array)
 
 
 def same(a: Array, b: Array) -> bool:
@@ -275,11 +270,11 @@ def _check_range(name: str, array: Array, output: str, loss: str, dtype: Any) ->
     low, high = target_range(loss, output, dtype)
     flat = array.reshape(-1)
     if not (np.minimum.reduce(flat) >= low and np.maximum.reduce(flat) <= high):  # false for NaN, too
-        _scan(name, array)
+        check_finite(name, array)
         where = tuple(np.argwhere((array < low) | (array > high))[0])
         limits = "> 0" if loss == "gamma" else f"in [{low:g}, {high:g}]"
         raise ValueError(
-            f"{name} must be {limits} for {loss} of a {output} output, got {array[where]:g} at {_place(name, where)}"
+            f"{name} must be {limits} for {loss} of a {output} output, got {array[where]:g}{_at(name, where)}"
         )
     if output == "softmax" and loss == "cross_entropy":
         sums = array.sum(axis=1, dtype=np.float64)

@@ -174,9 +174,9 @@ def resolve(loss: str | Loss, known: Iterable[str]) -> str | Loss:
     >>> [resolve(name, ["huber", "poisson"]) for name in ("huber", "poisson")]
     [Huber(delta=1.0), 'poisson']
     """
-    if isinstance(loss, Loss):
+    if isinstance(loss, tuple(LOSSES.values())) and loss.name in LOSSES:
         return loss
-    name = _validation.choice("loss", loss, known)
+    name = _validation.choice("loss", loss, known, "an instance such as Huber()")
     return LOSSES[name]() if name in LOSSES else name
 
 

@@ -8,13 +8,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _validation as validation
 from . import fitting, persistence
-from . import losses as parametric
 from ._layout import aligned_empty
 from ._steps import Steps
 from ._trainer import Data, Options
 from .initializers import INITIALIZERS, Initializer
-from .kernels import activations, losses
-from .optimizers import Optimizer, resolve
+from .kernels import activations
+from .kernels import losses as loss_kernels
+from .losses import Loss
+from .losses import resolve as resolve_loss
+from .optimizers import Optimizer
+from .optimizers import resolve as resolve_optimizer
 
 Array = NDArray[Any]
 
@@ -96,7 +99,7 @@ class MLP(Steps):
         learning_rate: float = 0.01,
         weight_init: str | Initializer = "xavier",
         *,
-        loss: str | parametric.Loss = "auto",
+        loss: str | Loss = "auto",
         optimizer: str | Optimizer = "sgd",
         dtype: Any = np.float32,
         random_state: Any = None,
@@ -111,18 +114,17 @@ class MLP(Steps):
                 "output_activation='softmax' needs at least two outputs, got layer_sizes[-1]=1: a softmax of one output"
                 " is always 1; for two classes use sigmoid, or two outputs"
             )
-        loss = parametric.resolve(loss, ["auto", *losses.NAMES])
+        loss = resolve_loss(loss, ["auto", *loss_kernels.NAMES])
         if loss == "auto":
             loss = _AUTO_LOSS.get(output_activation, "squared_error")
-        self.learning_rate = validation.real("learning_rate", learning_rate, above=0.0)
-        self.alpha = validation.real("alpha", alpha, least=0.0)
+        self.learning_rate, self.alpha = learning_rate, alpha
         if not callable(weight_init):
             validation.choice("weight_init", weight_init, INITIALIZERS)
         self.weight_init = weight_init
         self.random_state = random_state
         self.n_threads = n_threads if n_threads is None else validation.integer("n_threads", n_threads, 1)
         kind, rng = validation.float_dtype(dtype), validation.random_source(random_state)
-        method = resolve(optimizer)
+        method = resolve_optimizer(optimizer)
         epsilon, least = getattr(method, "epsilon", 1.0), np.finfo(kind).tiny
         if epsilon < least:
             raise ValueError(f"the optimizer's epsilon must be at least {least:g} for {kind}, got {epsilon:g}")
@@ -149,7 +151,7 @@ class MLP(Steps):
             for new, w in zip(drawn, self._weights, strict=True)
         ]
         for new in drawn:
-            validation.scan("the result of weight_init", new)
+            validation.check_finite("the result of weight_init", new)
         self._parameters[:] = 0
         self._weights[:] = drawn
         self._reset_optimizer()
@@ -201,7 +203,7 @@ class MLP(Steps):
         ------
         ValueError, TypeError
             An argument does not fit; nothing has changed.
-        FloatingPointError (fastmlp.fitting.DivergenceError)
+        FloatingPointError (fastmlp.DivergenceError)
             A loss or an update is not finite. The last finite parameters stay, and the optimiser starts anew.
 
         Examples
@@ -224,7 +226,6 @@ class MLP(Steps):
             track_gradients=validation.flag("track_gradients", track_gradients),
             dropout=validation.dropout(dropout, self.num_layers - 2),
         )
-        self._settings()
         return fitting.fit(
             self, data, held_out, options,
             epochs=validation.integer("epochs", epochs, 1),
@@ -271,15 +272,20 @@ class MLP(Steps):
         Raises
         ------
         ValueError, TypeError
-            As `predict`.
+            As `predict`; there is a single output, and it is not a sigmoid.
 
         Examples
         --------
         >>> MLP([2, 3, 4], output_activation="softmax").predict_classes([[0, 1], [1, 1]]).shape
         (2,)
         """
-        outputs = self.predict(X)
-        return (outputs > 0.5).astype(int) if self._output_activation == "sigmoid" else np.argmax(outputs, axis=1)
+        if self._output_activation == "sigmoid":
+            return (self.predict(X) > 0.5).astype(int)
+        if self.layer_sizes[-1] == 1:
+            raise ValueError(
+                f"predict_classes needs several outputs or a sigmoid: this network has one, {self._output_activation}"
+            )
+        return np.argmax(self.predict(X), axis=1)
 
     def compiled_arguments(self, rows: int = 1) -> tuple[Any, ...]:
         """What `fastmlp.kernels.backprop.infer` needs of this network, for calls from your own ``@njit`` code.
@@ -338,8 +344,9 @@ class MLP(Steps):
         Raises
         ------
         ValueError, TypeError
-            The network cannot be restored from a file: a loss or `weight_init` of your own, or parameters that are not
-            finite.
+            The network could not be restored: parameters that are not finite, an optimiser or a loss of a class of
+            your own, an attribute that was set to something invalid. A `weight_init` that is a function is not in the
+            file, see `fastmlp.load`.
         OSError
             The file cannot be written.
 

@@ -286,6 +286,6 @@ def resolve(optimizer: Any) -> Optimizer:
     >>> resolve("nesterov")
     Nesterov(momentum=0.9, weight_decay=0.0)
     """
-    if isinstance(optimizer, Optimizer):
+    if isinstance(optimizer, tuple(OPTIMIZERS.values())):
         return optimizer
-    return OPTIMIZERS[_validation.choice("optimizer", optimizer, OPTIMIZERS)]()
+    return OPTIMIZERS[_validation.choice("optimizer", optimizer, OPTIMIZERS, "an instance such as Adam()")]()

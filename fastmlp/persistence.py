@@ -1,5 +1,6 @@
 """Networks in files: one safetensors file, the configuration in its metadata."""
 
+import errno
 import json
 import os
 import secrets
@@ -31,9 +32,10 @@ def save(mlp: "MLP", path: Any) -> None:
     from safetensors.numpy import save as serialize
 
     from .initializers import INITIALIZERS
+    from .losses import LOSSES
+    from .optimizers import OPTIMIZERS
 
-    validation.scan("parameters", mlp._parameters)  # what `load` would refuse is not written
-    learning_rate, *_, alpha = mlp._settings()
+    validation.check_finite("parameters", mlp._parameters)  # what `load` would refuse is not written
     weight_init = None if callable(mlp.weight_init) else mlp.weight_init
     if weight_init is not None:
         validation.choice("weight_init", weight_init, INITIALIZERS)
@@ -41,20 +43,22 @@ def save(mlp: "MLP", path: Any) -> None:
         "layer_sizes": list(mlp._layout.sizes),
         "activation": mlp.activation,
         "output_activation": mlp.output_activation,
-        "learning_rate": learning_rate,
+        "learning_rate": mlp.learning_rate,
         "weight_init": weight_init,
-        "loss": mlp.loss if isinstance(mlp.loss, str) else _described(mlp.loss),
-        "optimizer": _described(mlp.optimizer),
+        "loss": mlp.loss if isinstance(mlp.loss, str) else _described("loss", mlp.loss, LOSSES),
+        "optimizer": _described("optimizer", mlp.optimizer, OPTIMIZERS),
         "dtype": mlp.dtype.name,
         "n_threads": None if mlp.n_threads is None else validation.integer("n_threads", mlp.n_threads, 1),
-        "alpha": alpha,
+        "alpha": mlp.alpha,
         "updates": int(mlp._updates[0]),
     }
     text = json.dumps(configuration)
     tensors = {"parameters": mlp._parameters, "slots": mlp._slots, "shuffling": mlp._shuffling()}
     metadata = {"format": _FORMAT, "configuration": text, "checksum": _checksum(text, tensors)}
     content = serialize(tensors, metadata)
-    path = Path(os.path.realpath(os.fsdecode(path)))  # the file that a link leads to
+    path = Path(os.path.realpath(_file_name(path)))  # the file that a link leads to
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder for the file", str(path.parent))
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(beside, "xb") as file:
@@ -69,8 +73,21 @@ def save(mlp: "MLP", path: Any) -> None:
         raise
 
 
-def _described(settings: Any) -> dict[str, Any]:
+def _file_name(path: Any) -> str:
+    """`path` as a string, if it can be a file's."""
+    try:
+        name = os.fsdecode(path)
+    except TypeError:
+        raise TypeError(f"path must be a string or path-like, got {path!r}") from None
+    if os.path.isdir(name):
+        raise IsADirectoryError(errno.EISDIR, "path must be a file's, not a folder's", name)
+    return name
+
+
+def _described(what: str, settings: Any, kinds: dict[str, Any]) -> dict[str, Any]:
     """The name of an optimiser or of a loss, and its hyperparameters."""
+    if type(settings) is not kinds.get(settings.name):
+        raise TypeError(f"{what} cannot be saved: {settings!r} is of a class of your own, which `load` cannot make")
     return {"name": settings.name, **asdict(settings)}
 
 
@@ -119,7 +136,7 @@ def load(path: Any) -> "MLP":
     ...     fastmlp.load(f"{folder}/net.safetensors").layer_sizes
     [2, 3, 1]
     """
-    name = os.fsdecode(path)
+    name = _file_name(path)
     try:
         return _read(name)
     except (OSError, MemoryError):

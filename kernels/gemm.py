@@ -36,9 +36,9 @@ MR, NV = (8, 3) if simd.REGISTERS == 32 else (5, 2) if simd.REGISTER_BYTES == 32
 KC_BYTES = 2048  # of a row of A: KC is 512 numbers of float32, 256 of float64
 # Packing A pays from so many rows, and where B outgrows what stays in the first cache by itself.
 _PACK_ROWS, _PACK_SIZE = 48, 4096
-# Where a tile finds B: in place, all of it; in place, and it leaves in the panel what it has seen; in the panel; in a
-# panel of NV registers that the first cache does not hold; or in either, for the last tile if it has fewer than MR rows.
-# The three between always have MR.
+# Where a tile finds B: in place, all of it; in place, and it leaves in the panel what it has seen; in the panel; in one
+# of NV registers that the first cache does not hold; or in either panel, as the last tile, with fewer than MR rows. The
+# three between always have MR.
 _IN_PLACE, _PACKING, _PANEL, _DEEP_PANEL, _REST = range(5)
 # Rows of B that are asked for before they are read: as many as the third cache, or the second, needs time for.
 _AHEAD = {_PACKING: 10, _DEEP_PANEL: 4}

@@ -533,6 +533,7 @@ def test_what_scikit_learn_rejects_ours_rejects(name, parameters, arguments):
 
 
 OWN = [
+    ({"hidden_layer_sizes": ("a",)}, {}, TypeError, r"hidden_layer_sizes\[0\] must be an integer, got 'a'"),
     ({"hidden_layer_sizes": (2.5,)}, {}, TypeError, r"hidden_layer_sizes\[0\] must be an integer, got 2\.5"),
     (
         {},
@@ -599,6 +600,7 @@ def test_divergence_with_early_stopping_keeps_the_best(recwarn):
     with pytest.warns(ConvergenceWarning, match=r"in epoch \d+, batch 1\. .* of layer 3, are\. Training stops, with"):
         ours.fit(X, y)
     assert np.isnan(ours.validation_scores_[-1])
+    assert {len(values) for values in ours.history_.values()} == {len(ours.loss_curve_)} == {ours.n_iter_}
     assert np.isfinite(ours.predict(X)).all()
 
 

@@ -283,6 +283,33 @@ def test_predict_classes_of_other_outputs(batch, output_activation):
     assert len(set(classes)) > 1
 
 
+def test_predict_classes_of_a_single_number(batch):
+    """The largest of one output is always the first: that is no answer."""
+    X, _ = batch
+    for output_activation in ("linear", "tanh", "exp"):
+        with pytest.raises(
+            ValueError, match=rf"several outputs or a sigmoid: this network has one, {output_activation}"
+        ):
+            MLP([3, 4, 1], output_activation=output_activation).predict_classes(X)
+
+
+@pytest.mark.parametrize("output_activation", ["linear", "sigmoid", "tanh", "softmax", "exp"])
+def test_what_forward_gives_cannot_be_changed_under_backward(batch, output_activation):
+    """``out -= y`` would be the gradient of a loss, and destroy what its way back through the output needs."""
+    X, _ = batch
+    mlp = MLP([3, 4, 2], output_activation=output_activation, random_state=0)
+    output = mlp.forward(X)
+    for kept in (output, *mlp.activations, *mlp.pre_activations):
+        with pytest.raises(ValueError, match="read-only"):
+            kept -= 1
+    slope = output - 1
+    dW, _ = mlp.backward(X, output_gradient=slope)
+    mlp.forward(X)
+    expected, _ = mlp.backward(X, output_gradient=slope)
+    np.testing.assert_array_equal(dW[0], expected[0])
+    assert X.flags.writeable
+
+
 def test_backward_is_at_x_wherever_forward_has_been():
     """In the guide predict is forward, so that backward follows either; here it looks at X."""
     rng = np.random.default_rng(0)
