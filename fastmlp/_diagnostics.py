@@ -47,7 +47,7 @@ def where_not_finite(network: "EstimatorNetwork", data: Data) -> str:
     x = some_rows(data)
     for l, (z, a) in enumerate(layers(network, x)):
         if not np.isfinite(z).all():
-            return f" Scores overflow first in layer {l + 1}."
+            return f" Pre-activations overflow first in layer {l + 1}."
         if not np.isfinite(a).all():
             return f" The outputs of layer {l + 1} are the first to overflow."
     n = network._layout.n_layers

@@ -6,18 +6,19 @@ from typing import Any
 from .optimizers import SGD, Adam, Momentum, Nesterov, Optimizer, RMSprop
 
 
-class _SklearnMomentum(Momentum):
-    """scikit-learn allows momentum=1, too."""
+class _Unchecked:
+    """For hyperparameters that scikit-learn has checked: it allows momentum=1, too."""
 
     def __post_init__(self) -> None:
         pass
 
 
-class _SklearnNesterov(Nesterov):
-    """scikit-learn allows momentum=1, too."""
+class _SklearnMomentum(_Unchecked, Momentum):
+    pass
 
-    def __post_init__(self) -> None:
-        pass
+
+class _SklearnNesterov(_Unchecked, Nesterov):
+    pass
 
 
 class _SklearnAdam(Adam):
@@ -33,7 +34,7 @@ class Still(SGD):
 
 
 def _epsilon(est: Any) -> float:
-    return max(float(est.epsilon), 1e-37)  # float32 has no less
+    return max(float(est.epsilon), 1e-37)  # scikit-learn allows 0; just above the least normal number of float32
 
 
 def _decay(est: Any) -> float:

@@ -277,6 +277,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
 
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            X does not have the features of the fit, or holds what is not a finite number.
+
         Examples
         --------
         >>> from fastmlp import MLPClassifier
@@ -303,6 +310,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples, n_classes)
             In the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            X does not have the features of the fit, or holds what is not a finite number.
 
         Examples
         --------
@@ -331,6 +345,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples, n_classes)
             In the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            X does not have the features of the fit, or holds what is not a finite number.
 
         Examples
         --------

@@ -15,6 +15,16 @@ Initializer = Callable[[int, int, Any], NDArray[Any]]
 def xavier(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
     """Normal, variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010).
 
+    Parameters
+    ----------
+    fan_in, fan_out : int
+    rng : object
+        Draws as `numpy.random` does.
+
+    Returns
+    -------
+    ndarray of shape (fan_in, fan_out)
+
     Examples
     --------
     >>> import numpy as np
@@ -28,6 +38,16 @@ def xavier(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
 
 def xavier_uniform(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
     """Uniform with the variance of `xavier`: bound sqrt(6 / (fan_in + fan_out)).
+
+    Parameters
+    ----------
+    fan_in, fan_out : int
+    rng : object
+        Draws as `numpy.random` does.
+
+    Returns
+    -------
+    ndarray of shape (fan_in, fan_out)
 
     Examples
     --------
@@ -43,6 +63,16 @@ def xavier_uniform(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
 def he(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
     """Normal, variance 2 / fan_in, which keeps the size of signals through relu (He et al. 2015).
 
+    Parameters
+    ----------
+    fan_in, fan_out : int
+    rng : object
+        Draws as `numpy.random` does.
+
+    Returns
+    -------
+    ndarray of shape (fan_in, fan_out)
+
     Examples
     --------
     >>> import numpy as np
@@ -56,6 +86,16 @@ def he(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
 
 def he_uniform(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
     """Uniform with the variance of `he`: bound sqrt(6 / fan_in).
+
+    Parameters
+    ----------
+    fan_in, fan_out : int
+    rng : object
+        Draws as `numpy.random` does.
+
+    Returns
+    -------
+    ndarray of shape (fan_in, fan_out)
 
     Examples
     --------
@@ -71,6 +111,16 @@ def he_uniform(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
 def lecun(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
     """Normal, variance 1 / fan_in (LeCun et al. 1998); the companion of selu.
 
+    Parameters
+    ----------
+    fan_in, fan_out : int
+    rng : object
+        Draws as `numpy.random` does.
+
+    Returns
+    -------
+    ndarray of shape (fan_in, fan_out)
+
     Examples
     --------
     >>> import numpy as np
@@ -85,6 +135,16 @@ def lecun(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
 def lecun_uniform(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
     """Uniform with the variance of `lecun`: bound sqrt(3 / fan_in).
 
+    Parameters
+    ----------
+    fan_in, fan_out : int
+    rng : object
+        Draws as `numpy.random` does.
+
+    Returns
+    -------
+    ndarray of shape (fan_in, fan_out)
+
     Examples
     --------
     >>> import numpy as np
@@ -97,7 +157,17 @@ def lecun_uniform(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
 
 
 def random(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
-    """Normal, standard deviation 0.01, as in the guide's code. (Its formula says variance 0.01.)
+    """Normal, standard deviation 0.01: what beginners try first, and too small for deep networks.
+
+    Parameters
+    ----------
+    fan_in, fan_out : int
+    rng : object
+        Draws as `numpy.random` does.
+
+    Returns
+    -------
+    ndarray of shape (fan_in, fan_out)
 
     Examples
     --------
@@ -113,6 +183,16 @@ def random(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
 def zeros(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
     """All zero: right for a single layer; hidden units that start equal stay equal.
 
+    Parameters
+    ----------
+    fan_in, fan_out : int
+    rng : object
+        Draws as `numpy.random` does.
+
+    Returns
+    -------
+    ndarray of shape (fan_in, fan_out)
+
     Examples
     --------
     >>> from fastmlp.initializers import zeros
@@ -124,6 +204,16 @@ def zeros(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
 
 def orthogonal(fan_in: int, fan_out: int, rng: Any) -> NDArray[Any]:
     """Orthonormal rows or columns, whichever are fewer, uniformly distributed (Saxe et al. 2014).
+
+    Parameters
+    ----------
+    fan_in, fan_out : int
+    rng : object
+        Draws as `numpy.random` does.
+
+    Returns
+    -------
+    ndarray of shape (fan_in, fan_out)
 
     Examples
     --------

@@ -29,7 +29,16 @@ class Loss:
     name: ClassVar[str]  # the rows of kernels/losses.py
 
     def of_outputs(self, k: int) -> list[float]:
-        """The parameter of each of k outputs; empty if there is none.
+        """The parameter of each output; empty if there is none.
+
+        Parameters
+        ----------
+        k : int
+            How many outputs there are.
+
+        Returns
+        -------
+        list of float
 
         Examples
         --------
@@ -69,6 +78,16 @@ class Huber(Loss):
 
     def of_outputs(self, k: int) -> list[float]:
         """The same for all.
+
+        Parameters
+        ----------
+        k : int
+            How many outputs there are.
+
+        Returns
+        -------
+        list of float
+            As many.
 
         Examples
         --------
@@ -119,6 +138,16 @@ class Quantile(Loss):
     def of_outputs(self, k: int) -> list[float]:
         """One number repeated, or the several.
 
+        Parameters
+        ----------
+        k : int
+            How many outputs there are.
+
+        Returns
+        -------
+        list of float
+            As many.
+
         Raises
         ------
         ValueError
@@ -140,6 +169,14 @@ LOSSES: dict[str, type[Loss]] = {kind.name: kind for kind in (Huber, Quantile)}
 
 def name_of(loss: str | Loss) -> str:
     """The name in the kernels' table.
+
+    Parameters
+    ----------
+    loss : str or Loss
+
+    Returns
+    -------
+    str
 
     Examples
     --------
@@ -174,7 +211,7 @@ def resolve(loss: str | Loss, known: Iterable[str]) -> str | Loss:
     >>> [resolve(name, ["huber", "poisson"]) for name in ("huber", "poisson")]
     [Huber(delta=1.0), 'poisson']
     """
-    if isinstance(loss, tuple(LOSSES.values())) and loss.name in LOSSES:
+    if isinstance(loss, Loss) and getattr(loss, "name", None) in LOSSES:
         return loss
     name = _validation.choice("loss", loss, known, "an instance such as Huber()")
     return LOSSES[name]() if name in LOSSES else name

@@ -285,7 +285,8 @@ class MLP(Steps):
             raise ValueError(
                 f"predict_classes needs several outputs or a sigmoid: this network has one, {self._output_activation}"
             )
-        return np.argmax(self.predict(X), axis=1)
+        classes: Array = np.argmax(self.predict(X), axis=1)
+        return classes
 
     def compiled_arguments(self, rows: int = 1) -> tuple[Any, ...]:
         """What `fastmlp.kernels.backprop.infer` needs of this network, for calls from your own ``@njit`` code.

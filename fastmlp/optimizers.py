@@ -42,6 +42,16 @@ class Optimizer:
     def settings(self, learning_rate: float, alpha: float) -> list[float]:
         """The numbers that `kernels.optimizers.prepare` and `kernels.training.train` take.
 
+        Parameters
+        ----------
+        learning_rate, alpha : float
+            The network's.
+
+        Returns
+        -------
+        list of float
+            In the order of the positions in kernels/optimizers.py, up to ALPHA.
+
         Examples
         --------
         >>> from fastmlp import Momentum
@@ -286,6 +296,6 @@ def resolve(optimizer: Any) -> Optimizer:
     >>> resolve("nesterov")
     Nesterov(momentum=0.9, weight_decay=0.0)
     """
-    if isinstance(optimizer, tuple(OPTIMIZERS.values())):
+    if isinstance(optimizer, Optimizer) and type(optimizer) is not Optimizer:
         return optimizer
     return OPTIMIZERS[_validation.choice("optimizer", optimizer, OPTIMIZERS, "an instance such as Adam()")]()

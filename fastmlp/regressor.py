@@ -183,6 +183,13 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             With several quantiles the last axis is theirs.
 
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            X does not have the features of the fit, or holds what is not a finite number.
+
         Examples
         --------
         >>> from fastmlp import MLPRegressor
@@ -212,6 +219,13 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         -------
         float
             1 at best, and 0 if all predictions are the mean of y, or its quantiles.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            X does not have the features of the fit, or holds what is not a finite number.
 
         Examples
         --------

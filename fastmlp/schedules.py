@@ -12,6 +12,16 @@ Schedule = Callable[[float], float]
 def step(t: float) -> float:
     """A tenth after half of the fit, a hundredth after three quarters (He et al. 2016).
 
+    Parameters
+    ----------
+    t : float
+        Which part of the fit is over.
+
+    Returns
+    -------
+    float
+        What the learning rate is multiplied by.
+
     Examples
     --------
     >>> from fastmlp.schedules import step
@@ -23,6 +33,16 @@ def step(t: float) -> float:
 
 def exponential(t: float) -> float:
     """Down to a hundredth, the same share in each step.
+
+    Parameters
+    ----------
+    t : float
+        Which part of the fit is over.
+
+    Returns
+    -------
+    float
+        What the learning rate is multiplied by.
 
     Examples
     --------
@@ -36,6 +56,16 @@ def exponential(t: float) -> float:
 def cosine(t: float) -> float:
     """Half a period of a cosine, from 1 to 0 (Loshchilov & Hutter 2017).
 
+    Parameters
+    ----------
+    t : float
+        Which part of the fit is over.
+
+    Returns
+    -------
+    float
+        What the learning rate is multiplied by.
+
     Examples
     --------
     >>> from fastmlp.schedules import cosine
@@ -47,6 +77,16 @@ def cosine(t: float) -> float:
 
 def one_cycle(t: float) -> float:
     """From 1/25 up to 1 in the first 30 %, then down to 1/250,000, by cosines (Smith & Topin 2019; PyTorch's form).
+
+    Parameters
+    ----------
+    t : float
+        Which part of the fit is over.
+
+    Returns
+    -------
+    float
+        What the learning rate is multiplied by.
 
     Examples
     --------

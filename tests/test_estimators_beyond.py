@@ -576,7 +576,7 @@ def test_a_network_that_explodes_says_so():
 @pytest.mark.parametrize(
     ("x", "y", "options", "message"),
     [
-        (X, NUMBER, {"coefs_init": _weights(1, 1e200, 1e200)}, "Scores overflow first in layer 3"),
+        (X, NUMBER, {"coefs_init": _weights(1, 1e200, 1e200)}, "Pre-activations overflow first in layer 3"),
         (X, 1e200 * NUMBER, {}, "The loss is not finite, although the outputs, of layer 3, are"),
         (X, NUMBER**2, {"loss": "poisson", "coefs_init": _weights(1, 1, 1e4)}, "outputs of layer 3 are the first to"),
         (X, 1e150 * NUMBER, {"coefs_init": _weights(1, 0, 1e200), "intercepts_init": [np.zeros(k) for k in (7, 4, 1)]},

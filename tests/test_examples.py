@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import matplotlib.image
+import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
 
 from fastmlp.kernels import JIT
 
@@ -78,3 +81,18 @@ def test_runs(name, tmp_path):
 def test_digits_prints_the_same_numbers_every_time(tmp_path):
     first, second = (run("digits.py", tmp_path).stdout for _ in range(2))
     assert first == second
+
+
+@pytest.mark.skipif(not JIT, reason="whole trainings: hours without the compiler")
+@pytest.mark.parametrize(("page", "n_blocks"), [("README.md", 1), ("docs/scikit-learn.md", 5)])
+@pytest.mark.filterwarnings(f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}")
+def test_code_in_pages_runs(page, n_blocks, tmp_path, monkeypatch):
+    """Block after block, with data and a model of scikit-learn's at hand, from an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    X = np.random.default_rng(0).standard_normal((90, 3))
+    y = (X[:, 0] > 0).astype(int)
+    names = {"X": X[:60], "y": y[:60], "X_val": X[60:], "y_val": y[60:], "model": MLPClassifier(max_iter=2).fit(X, y)}
+    blocks = re.findall(r"(?ms)^```python\n(.*?)^```", (FOLDER.parent / page).read_text())
+    assert len(blocks) == n_blocks
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)

@@ -273,6 +273,19 @@ def test_every_name_for_users_has_an_example():
     assert silent == ["fastmlp._warmup.warmup"], "an example shows what comes out"
 
 
+def test_docstrings_for_users_say_what_goes_in_and_comes_out():
+    lacking = []
+    for name, value, _ in names_for_users():
+        if inspect.isclass(value):
+            continue
+        text, signature = inspect.getdoc(value), inspect.signature(value)
+        if set(signature.parameters) - {"self", "cls"} and "Parameters\n----------\n" not in text:
+            lacking.append(f"{name}: Parameters")
+        if signature.return_annotation not in (None, "None") and "Returns\n-------\n" not in text:
+            lacking.append(f"{name}: Returns")
+    assert lacking == []
+
+
 # --- one row adds one thing ----------------------------------------------------------------------------------------
 
 ACTIVATION = """

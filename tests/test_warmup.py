@@ -1,4 +1,4 @@
-"""warmup compiles, or loads from the cache, all that float32 (or float64) networks will call."""
+"""warmup compiles, or loads from the cache, all that float32 (or float64) networks and estimators will call."""
 
 import json
 import subprocess
@@ -13,8 +13,9 @@ from fastmlp.kernels import JIT
 pytestmark = pytest.mark.once
 
 COUNT = """
-    import json, sys
+    import json, sys, warnings
     import numpy as np
+    import scipy.sparse
     import fastmlp
     from fastmlp.kernels import activations, backprop, training
 
@@ -37,6 +38,11 @@ COUNT = """
         mlp.predict(X[:1])
         mlp.activation_function(X, "softmax")
         mlp.activation_derivative(X, "mish")
+    warnings.simplefilter("ignore")  # too few epochs
+    labels = y.argmax(axis=1)
+    for x in (X, scipy.sparse.csr_array(X)):
+        model = fastmlp.MLPClassifier(max_iter=2, early_stopping=True, dropout=0.1, clip_norm=1.0)
+        model.fit(x, labels, sample_weight=np.linspace(1, 2, 40)).predict(x)
     counts.append(signatures())
     print(json.dumps(counts))
 """
