@@ -158,7 +158,7 @@ class Layout:
                 layers[l + 1, network.KEEP] = min(max(keep, 1), dropout.ALL - 1)
         blocks[network.TARGET] = block(rows * self.sizes[-1])
         blocks[network.PARAMETER] = block(rows * self.sizes[-1]) if self.parametric else blocks[network.TARGET]
-        blocks[network.VALUE] = block(rows * self.sizes[-1])
+        blocks[network.SCRATCH] = block(rows * self.sizes[-1])
         blocks[network.ROW_LOSS] = block(rows)
         return Tables(rows, layers, blocks, end, layers.tolist())
 

@@ -14,10 +14,10 @@ from ._layout import aligned_empty
 from .kernels import losses as loss_kernels
 from .kernels import optimizers as optimizer_kernels
 from .kernels import team, training
-from .kernels.batch import Choices, Samples
+from .kernels.batch import Samples
 from .kernels.network import Net
 from .kernels.simd import REGISTER_BYTES
-from .kernels.updates import State
+from .kernels.updates import OptimizerState
 
 if TYPE_CHECKING:
     from ._network import Network
@@ -161,7 +161,7 @@ class Trainer:
         self.gradient_vector = aligned_empty(parts * layout.n_parameters, network.dtype)
         self.constants = np.empty(2 * optimizer_kernels.N_CONSTANTS, network.dtype)
         self.settings = np.append(network._settings(), options.clip_norm)
-        self.choices = Choices(
+        self.choices = training.Choices(
             batch_size=rows, loss=network._loss_codes[0], gradient_of=network._loss_codes[1], shuffle=shuffles,
             track=options.track_gradients or options.clip_norm > 0, shared_penalty=options.shared_penalty,
             part_rows=part_rows, workspace=self.tables.size if self.in_parts else 0,
@@ -226,7 +226,7 @@ class Trainer:
         shared = np.zeros(team.SHARED_SIZE, np.int64)
         net = Net(network._parameters, self.tables.layers, self.tables.blocks, self.workspace)
         code = optimizer_kernels.CODES[network.optimizer.kernel]
-        state = State(code, network._slots, self.constants, self.gradient_vector)
+        state = OptimizerState(code, network._slots, self.constants, self.gradient_vector)
         arguments: tuple[Any, ...] = (
             np.array([first, last]), tuple(self.samples), tuple(net), tuple(state), tuple(self.choices), self.settings,
             rates, self.part_losses, network._updates, network._shuffling(), losses, norms, shared,

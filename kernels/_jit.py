@@ -16,6 +16,7 @@ from pathlib import Path
 
 import llvmlite
 import numba
+import numpy as np
 from numba.core import caching, config
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime.nrt import rtsys
@@ -27,6 +28,10 @@ _OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
 # Numba settings that change the machine code and are not part of Numba's own key (CPU name and features are).
 _SETTINGS = ("BOUNDSCHECK", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "DEBUGINFO_DEFAULT", "DISABLE_JIT")
+
+
+# For arguments of routines: a literal is a type of its own to Numba, for which it would compile the routine again.
+ZERO, ONE = np.int64(0), np.int64(1)
 
 
 def _stamp() -> str:
@@ -127,7 +132,7 @@ def kernel(function):
     return dispatcher
 
 
-def part(function):
+def routine(function):
     """Compiles `function` once for the kernels that call it: no entry from Python, no file of its own."""
     return numba.njit(**_OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from numpy import int64
 
-from ._jit import kernel, part
+from ._jit import kernel, routine
 from .elementary import exp, expm1, normal_cdf, sigmoid, softplus, tanh
 from .pointwise import pointwise
 from .simd import fma, where
@@ -20,7 +20,7 @@ _LEAK = 0.01
 # Klambauer et al. 2017: with these two numbers mean 0 and variance 1 are a fixed point of a layer.
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 _INV_SQRT_2PI = 0.3989422804014327
-_ONE = int64(1)  # a literal is a type of its own, for which activate would be compiled again
+ONE = int64(1)  # a literal is a type of its own, for which activate would be compiled again
 
 
 def relu(z):
@@ -145,16 +145,15 @@ SOFTMAX = len(TABLE)
 
 _forward = pointwise([row.forward for row in TABLE], inputs=(0,), outputs=(1,))
 _backward = pointwise([row.backward for row in TABLE], inputs=(0, 1, 2), outputs=(0,))
-copy = pointwise([linear], inputs=(0,), outputs=(1,))  # copy(0, rows, n, pitch, (source, target))
 
 
-@part
+@routine
 def activate(code, rows, n, pitch, z, a):
     """``a = f(z)`` for `rows` runs of n numbers, `pitch` apart, of two spans, which may be the same."""
     _forward(code, rows, n, pitch, (z, a))
 
 
-@part
+@routine
 def activate_backward(code, rows, n, pitch, delta, z, a):
     """``delta *= f'(z)`` for `rows` runs of n numbers, `pitch` apart, of three spans."""
     _backward(code, rows, n, pitch, (delta, z, a))
@@ -164,14 +163,14 @@ def activate_backward(code, rows, n, pitch, delta, z, a):
 def apply(code, ws):
     """``a = f(z)`` in place for a vector; `code` is any but SOFTMAX."""
     z = span(ws, 0, ws.size)
-    activate(code, _ONE, ws.size, ws.size, z, z)
+    activate(code, ONE, ws.size, ws.size, z, z)
 
 
 @kernel
 def apply_backward(code, ws):
     """``delta *= f'(z)``, where `ws` holds as many numbers of delta, then of z, then of a = f(z)."""
     n = ws.size // 3
-    activate_backward(code, _ONE, n, n, span(ws, 0, n), span(ws, n, n), span(ws, 2 * n, n))
+    activate_backward(code, ONE, n, n, span(ws, 0, n), span(ws, n, n), span(ws, 2 * n, n))
 
 
 @kernel

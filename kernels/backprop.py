@@ -2,10 +2,11 @@
 
 import math
 
-from ._jit import inlined, kernel, part
-from .activations import SOFTMAX, activate, activate_backward, copy
+from ._jit import inlined, kernel, routine
+from .activations import SOFTMAX, activate, activate_backward
 from .dense import dense, dense_bias_gradient, dense_input_gradient, dense_weight_gradient
 from .dropout import ALL, drop, mix
+from .gather import copy_targets
 from .losses import losses_and_delta
 from .network import (
     ACTIVATION,
@@ -18,31 +19,26 @@ from .network import (
     PARAMETER,
     PITCH,
     ROW_LOSS,
+    SCRATCH,
     TARGET,
-    VALUE,
     A,
     Net,
     Z,
     block,
-    block_of_outputs,
+    fill_zeros,
+    output_block,
     w_and_b,
-    zeros,
 )
-from .pointwise import pointwise
-from .simd import absolute
+from .pointwise import axpy, copy, copy_finite, outside
 from .softmax import softmax, softmax_backward
 from .spans import advance, same_dtype, span
+from .sums import sum_of_losses
 
 # Rows that go through all layers together: enough to reuse the weights, few enough to stay in the caches.
 ROWS_TOGETHER = 256
 
-# copy_finite(0, rows, n, pitch, (source, target)) -> non-zero if a number is infinite or NaN
-copy_finite = pointwise([lambda x: (x, ~(absolute(x) < math.inf))], inputs=(0,), outputs=(1,))
-# outside(0, rows, n, pitch, (span,), (low, high)) -> non-zero if a number is not in the closed interval
-outside = pointwise([lambda h, x: ~((x >= h[0]) & (x <= h[1]))], inputs=(0,), outputs=(), n_scalars=2)
 
-
-@part
+@routine
 def drop_inputs(l, first, rows, net, key, source, target):
     """``target = source * mask`` for `rows` rows from row `first`, where some inputs of layer l are dropped.
 
@@ -54,79 +50,55 @@ def drop_inputs(l, first, rows, net, key, source, target):
 
 
 @inlined
-def forward_scores(first, rows, net, key, known):
-    """`rows` rows from row `first` of the hidden layers' Z and A and of the output layer's Z, from the INPUT block.
+def forward(first, rows, net, key, known):
+    """`rows` rows from row `first` of all layers' Z and A, from the INPUT block; after a softmax SCRATCH holds log A.
 
     `key` is the step's, for dropout; any number where there is none. The first `known` layers have their Z.
     """
     layers = net.layers
     top = layers.shape[0] - 1
     for l in range(top + 1):
-        fan_out, pitch, z = layers[l, FAN_OUT], layers[l, PITCH], block(l, Z, first, rows, net)
-        w, b = w_and_b(l, layers, net.params)
+        fan_out, pitch, code = layers[l, FAN_OUT], layers[l, PITCH], layers[l, ACTIVATION]
+        (w, b), z, a = w_and_b(l, layers, net.params), block(l, Z, first, rows, net), block(l, A, first, rows, net)
         if l >= known:
             x = block(l, INPUT, first, rows, net)
             dense(rows, layers[l, FAN_IN], fan_out, x, layers[l, INPUT_PITCH], w, b, z, pitch)
-        if l < top:
-            activate(layers[l, ACTIVATION], rows, fan_out, pitch, z, block(l, A, first, rows, net))
-            if layers[l + 1, KEEP] < ALL:
-                drop_inputs(l + 1, first, rows, net, key, layers[l, A], layers[l + 1, INPUT])
+        if code == SOFTMAX:
+            softmax(rows, fan_out, (z, output_block(SCRATCH, first, rows, net), a))
+        else:
+            activate(code, rows, fan_out, pitch, z, a)
+        if l < top and layers[l + 1, KEEP] < ALL:
+            drop_inputs(l + 1, first, rows, net, key, layers[l, A], layers[l + 1, INPUT])
 
 
 @inlined
-def output_activation(first, rows, net):
-    """`rows` rows from row `first` of the output layer's A from its Z (the VALUE block is overwritten)."""
-    l = net.layers.shape[0] - 1
-    k, code = net.layers[l, FAN_OUT], net.layers[l, ACTIVATION]
-    z, a = block(l, Z, first, rows, net), block(l, A, first, rows, net)
-    if code == SOFTMAX:
-        softmax(rows, k, (z, block_of_outputs(VALUE, first, rows, net), a))
-    else:
-        activate(code, rows, k, k, z, a)
-
-
-@inlined
-def delta_from_outputs(first, rows, net, loss, gradient_of, scale):
+def output_delta(first, rows, net, loss, gradient_of, scale):
     """`rows` rows from row `first` of ROW_LOSS and of the output layer's DELTA, ``scale * dL/dz``.
 
-    Reads the rows' TARGET and PARAMETER, the output layer's A and Z, and, after a softmax, the VALUE that
-    `output_activation` left.
+    Reads the rows' TARGET and PARAMETER, the output layer's A and Z, and, after a softmax, the SCRATCH that `forward`
+    left.
     """
     l = net.layers.shape[0] - 1
     k, code = net.layers[l, FAN_OUT], net.layers[l, ACTIVATION]
-    value, y = block_of_outputs(VALUE, first, rows, net), block_of_outputs(TARGET, first, rows, net)
-    parameter = block_of_outputs(PARAMETER, first, rows, net)
+    value, y = output_block(SCRATCH, first, rows, net), output_block(TARGET, first, rows, net)
+    parameter = output_block(PARAMETER, first, rows, net)
     z = value if code == SOFTMAX else block(l, Z, first, rows, net)
     a, delta = block(l, A, first, rows, net), block(l, DELTA, first, rows, net)
     row_loss, factor = span(net.ws, net.blocks[ROW_LOSS] + first, rows), net.ws.dtype.type(scale)
     losses_and_delta(code, loss, gradient_of, rows, k, z, a, y, parameter, value, delta, row_loss, factor)
 
 
-@part
-def sum_of_losses(n, numbers, at):
-    """Sum of n losses, from position `at` of a vector on, in float64.
-
-    Four running sums, since one is a chain of dependent additions.
-    """
-    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-    for i in range(at, at + n - 3, 4):
-        s0, s1, s2, s3 = s0 + numbers[i], s1 + numbers[i + 1], s2 + numbers[i + 2], s3 + numbers[i + 3]
-    for i in range(at + n - n % 4, at + n):
-        s0 += numbers[i]
-    return (s0 + s1) + (s2 + s3)
-
-
 @inlined
-def recursion(first, rows, net, key, zero):
+def recursion(first, rows, net, key, zeros):
     """`rows` rows from row `first` of the hidden layers' DELTA from the output layer's: ``(delta @ W.T) * f'(z)``.
 
-    Where numbers of A were dropped, ``delta @ W.T`` is, too. `key` as in `forward_scores`.
+    Where numbers of A were dropped, ``delta @ W.T`` is, too. `key` as in `forward`.
     """
     layers = net.layers
     for l in range(layers.shape[0] - 1, 0, -1):
         fan_in, pitch, below = layers[l, FAN_IN], layers[l - 1, PITCH], block(l - 1, DELTA, first, rows, net)
         delta, w = block(l, DELTA, first, rows, net), w_and_b(l, layers, net.params)[0]
-        dense_input_gradient(rows, fan_in, layers[l, FAN_OUT], delta, layers[l, PITCH], w, zero, below, pitch)
+        dense_input_gradient(rows, fan_in, layers[l, FAN_OUT], delta, layers[l, PITCH], w, zeros, below, pitch)
         if layers[l, KEEP] < ALL:
             drop_inputs(l, first, rows, net, key, layers[l - 1, DELTA], layers[l - 1, DELTA])
         z, a = block(l - 1, Z, first, rows, net), block(l - 1, A, first, rows, net)
@@ -134,14 +106,14 @@ def recursion(first, rows, net, key, zero):
 
 
 @inlined
-def weight_gradient(l, i, m, j, n, first, rows, net, zero, dw):
+def weight_gradient(l, i, m, j, n, first, rows, net, zeros, dw):
     """Rows `i` to ``i + m``, columns `j` to ``j + n`` of dW of layer l over `rows` rows of the batch from row `first`.
 
     To the span `dw`, its rows fan_out apart.
     """
     x, delta = advance(block(l, INPUT, first, rows, net), i), advance(block(l, DELTA, first, rows, net), j)
     ldx, ldd = net.layers[l, INPUT_PITCH], net.layers[l, PITCH]
-    dense_weight_gradient(m, n, rows, net.layers[l, FAN_OUT], x, ldx, delta, ldd, zero, dw)
+    dense_weight_gradient(m, n, rows, net.layers[l, FAN_OUT], x, ldx, delta, ldd, zeros, dw)
 
 
 @inlined
@@ -151,57 +123,37 @@ def bias_gradient(l, first, rows, net, db):
 
 
 @inlined
-def gradient(rows, net, zero, grads):
+def gradient(rows, net, zeros, grads):
     """dW and db of all layers over a batch of `rows` rows, to one vector."""
     for l in range(net.layers.shape[0]):
         dw, db = w_and_b(l, net.layers, grads)
-        weight_gradient(l, 0, net.layers[l, FAN_IN], 0, net.layers[l, FAN_OUT], 0, rows, net, zero, dw)
+        weight_gradient(l, 0, net.layers[l, FAN_IN], 0, net.layers[l, FAN_OUT], 0, rows, net, zeros, dw)
         bias_gradient(l, 0, rows, net, db)
-
-
-@inlined
-def load_targets(rows, k, y, start, width, target):
-    """Targets of `rows` rows to the span `target`: `k` numbers each from y[start:], or one-hot from a class index each.
-
-    `width` is the numbers a row has in y: k, or 1 for class indices.
-    """
-    if width == k:
-        copy(0, 1, rows * k, 0, (span(y, start, rows * k), target))
-        return
-    for i in range(rows * k):
-        target[i] = 0
-    for r in range(rows):
-        target[r * k + int(y[start + r])] = 1
-
-
-# add_scaled(0, rows, n, pitch, (x, y), (factor,)): y += factor * x; the gradient of alpha / 2 * sum(W**2) is alpha * W
-add_scaled = pointwise([lambda h, x, y: y + h[0] * x], inputs=(0, 1), outputs=(1,), n_scalars=1)
 
 
 @inlined
 def forward_block(first, rows, x, net):
     """All layers for rows `first` to ``first + rows`` of x, to the start of `net.ws`. False if one is not finite."""
     n = net.layers[0, FAN_IN]
-    run = rows if net.layers[0, INPUT_PITCH] == n else 1  # rows that lie one after the other in INPUT, too
+    run = rows if net.layers[0, INPUT_PITCH] == n else 1  # rows lie apart where this is the upper end of a network
     r = 0
     while r < rows:
         if copy_finite(0, 1, run * n, 0, (span(x, (first + r) * n, run * n), block(0, INPUT, r, run, net))) != 0:
             return False
         r += run
-    forward_scores(0, rows, net, 0, 0)
-    output_activation(0, rows, net)
+    forward(0, rows, net, 0, 0)
     return True
 
 
 @kernel
-def infer(x, params, layers, blocks, ws, block_rows, out):
-    """Forward for all rows of x, `block_rows` at a time, keeping the last block's layers in `ws`.
+def infer(x, params, layers, blocks, ws, rows_together, out):
+    """Forward for all rows of x, `rows_together` at a time, keeping the last block's layers in `ws`.
 
     Parameters
     ----------
     x : (n * features,) or (n, features), in C order and of the dtype of `params`
     params, layers, blocks, ws
-        The network, see network.py; `ws` has room for `block_rows` rows.
+        The network, see network.py; `ws` has room for `rows_together` rows.
     out : (n * outputs,) or (n, outputs) or empty, in C order and of the dtype of `params`
         Written if not empty.
 
@@ -221,8 +173,8 @@ def infer(x, params, layers, blocks, ws, block_rows, out):
     n, k = x.size // layers[0, FAN_IN], layers[top, FAN_OUT]
     if n * layers[0, FAN_IN] != x.size or (out.size != 0 and out.size != n * k):
         raise ValueError("infer: x must hold whole rows, and out as many rows of outputs, or nothing")
-    for first in range(0, n, block_rows):
-        rows = min(block_rows, n - first)
+    for first in range(0, n, rows_together):
+        rows = min(rows_together, n - first)
         if not forward_block(first, rows, x, net):
             return False
         if out.size > 0:
@@ -231,7 +183,7 @@ def infer(x, params, layers, blocks, ws, block_rows, out):
 
 
 @kernel
-def total_loss(x, y, params, layers, blocks, ws, block_rows, loss, gradient_of):
+def total_loss(x, y, params, layers, blocks, ws, rows_together, loss, gradient_of):
     """Sum of the losses of all rows of x, in float64; NaN if a number of x is not finite.
 
     y : (n * outputs,) or (n,) class indices; the others as in `infer` and `losses_and_delta` (losses.py).
@@ -239,12 +191,12 @@ def total_loss(x, y, params, layers, blocks, ws, block_rows, loss, gradient_of):
     net, n, k = Net(params, layers, blocks, ws), x.size // layers[0, FAN_IN], layers[layers.shape[0] - 1, FAN_OUT]
     width = y.size // n
     total = 0.0
-    for first in range(0, n, block_rows):
-        rows = min(block_rows, n - first)
+    for first in range(0, n, rows_together):
+        rows = min(rows_together, n - first)
         if not forward_block(first, rows, x, net):
             return math.nan
-        load_targets(rows, k, y, first * width, width, block_of_outputs(TARGET, 0, rows, net))
-        delta_from_outputs(0, rows, net, loss, gradient_of, 1.0)
+        copy_targets(rows, k, y, first * width, width, output_block(TARGET, 0, rows, net))
+        output_delta(0, rows, net, loss, gradient_of, 1.0)
         total += sum_of_losses(rows, ws, blocks[ROW_LOSS])
     return total
 
@@ -289,11 +241,11 @@ def backward(
         dtype = y.dtype.type
         if y.size == n and outside(0, 1, n, 0, (span(y, 0, n),), (dtype(low), dtype(high))) != 0:
             return False
-        load_targets(rows, k, y, 0, y.size // rows, block_of_outputs(TARGET, 0, rows, net))
+        copy_targets(rows, k, y, 0, y.size // rows, output_block(TARGET, 0, rows, net))
         if code == SOFTMAX:
-            output_activation(0, rows, net)
+            softmax(rows, k, (block(top, Z, 0, rows, net), output_block(SCRATCH, 0, rows, net), a))
         copy(0, 1, n, 0, (span(output, 0, n), a))
-        delta_from_outputs(0, rows, net, loss, gradient_of, 1.0 / rows)
+        output_delta(0, rows, net, loss, gradient_of, 1.0 / rows)
     else:
         copy(0, 1, n, 0, (span(output_gradient, 0, n), delta))
         if code == SOFTMAX:
@@ -302,15 +254,15 @@ def backward(
             softmax_backward(rows, k, (a, delta))
         else:
             activate_backward(code, rows, k, k, delta, block(top, Z, 0, rows, net), a)
-    zero = zeros(net)
-    recursion(0, rows, net, 0, zero)
-    gradient(rows, net, zero, grads)
+    zeros = fill_zeros(net)
+    recursion(0, rows, net, 0, zeros)
+    gradient(rows, net, zeros, grads)
     if alpha != 0:
         for l in range(top + 1):
             spans = w_and_b(l, layers, params)[0], w_and_b(l, layers, grads)[0]
-            add_scaled(0, 1, layers[l, FAN_IN] * layers[l, FAN_OUT], 0, spans, (ws.dtype.type(alpha),))
+            axpy(0, 1, layers[l, FAN_IN] * layers[l, FAN_OUT], 0, spans, (ws.dtype.type(alpha),))
     if dx.size > 0:
         fan_in, fan_out, w = layers[0, FAN_IN], layers[0, FAN_OUT], w_and_b(0, layers, params)[0]
         below = block(0, DELTA, 0, rows, net)
-        dense_input_gradient(rows, fan_in, fan_out, below, layers[0, PITCH], w, zero, span(dx, 0, dx.size), fan_in)
+        dense_input_gradient(rows, fan_in, fan_out, below, layers[0, PITCH], w, zeros, span(dx, 0, dx.size), fan_in)
     return True

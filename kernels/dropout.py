@@ -166,6 +166,6 @@ drop_columns = _drop_columns_plain if config.DISABLE_JIT else _drop_columns_lowe
 
 
 @inlined
-def step_key(state, updates):
+def step_key(rng, updates):
     """The key of a step, from the shuffling generator's state and the number of updates before it."""
-    return mix(mix(state[0] ^ (state[1] << 32), state[2] ^ (state[3] << 32)), updates)
+    return mix(mix(rng[0] ^ (rng[1] << 32), rng[2] ^ (rng[3] << 32)), updates)

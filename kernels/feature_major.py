@@ -14,7 +14,7 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from . import simd, spans
-from ._jit import part
+from ._jit import routine
 from .spans import advance
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
@@ -31,7 +31,7 @@ def _emit_fma(builder, a, b, total):
     builder.store(simd.fma(a, b, before).value, total)
 
 
-def _zeros(builder, like, n):
+def _accumulators(builder, like, n):
     """Places of `n` vectors of zeros, of numbers as at the pointer `like`."""
     count = simd.lanes_of(like.type.pointee)
     zero = ir.Constant(ir.VectorType(like.type.pointee, count), [0.0] * count)
@@ -46,7 +46,7 @@ def _emit_combination(builder, rows, registers, k, a, sai, sak, b, c, pitch):
     count = simd.lanes_of(b.type.pointee)
     columns = [_I64(v * count) for v in range(registers)]
     a_rows, c_rows = simd.row_pointers(builder, a, sai, rows), simd.row_pointers(builder, c, pitch, rows)
-    sums = [_zeros(builder, b, registers) for _ in range(rows)]
+    sums = [_accumulators(builder, b, registers) for _ in range(rows)]
     b_row, step = cgutils.alloca_once(builder, b.type), cgutils.alloca_once(builder, _I64)
     builder.store(b, b_row)
     builder.store(_I64(0), step)
@@ -86,7 +86,7 @@ def _combinations(typing_context, rows, registers, k, a, sai, sak, b, c, pitch):
     return types.void(i, i, i, a, i, i, b, c, i), generate
 
 
-@part
+@routine
 def _combine_lowered(m, k, columns, a, sai, sak, b, c, pitch):
     """``C = A @ B``: row i of C is the sum over p of the rows of B, each times A's number at ``i * sai + p * sak``.
 
@@ -122,7 +122,7 @@ def _emit_dots(builder, four, others, m, n, columns, left, right, pitch, out, ld
     left_rows = simd.row_pointers(builder, left, pitch, four, m)
     right_rows = simd.row_pointers(builder, right, pitch, others, n)
     out_rows = simd.row_pointers(builder, out, ldo, four, m)
-    sums = _zeros(builder, left, four * others)
+    sums = _accumulators(builder, left, four * others)
     with cgutils.for_range_slice(builder, _I64(0), columns, _I64(count), inc=True) as (j, _):
         position = simd.opaque(builder, j)  # or there would be a moving pointer for each row
         x = [simd.load(builder, builder.gep(row, [position]), count) for row in left_rows]
@@ -153,7 +153,7 @@ def _dots(typing_context, four, m, n, columns, left, right, pitch, out, ldo):
     return types.void(four, i, i, i, left, right, i, out, i), generate
 
 
-@part
+@routine
 def _dots_lowered(m, n, columns, left, right, pitch, out, ldo):
     """``out = left @ right.T`` over so many `columns`, whole registers: left (m, pitch), right (n, pitch).
 

@@ -7,8 +7,8 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from . import simd
-from ._jit import part
-from .pointwise import emit_run
+from ._jit import inlined, routine
+from .pointwise import copy, emit_run
 from .spans import span
 
 _I64 = ir.IntType(64)
@@ -16,7 +16,7 @@ _SIDE = 4  # of the small matrices that are turned round together: many rows hav
 
 
 @intrinsic
-def _pick_rows_lowered(typing_context, rows, n, numbers, source, target):
+def _gather_rows_lowered(typing_context, rows, n, numbers, source, target):
     def generate(context, builder, signature, arguments):
         rows, n, numbers, source, target = arguments
         with cgutils.for_range(builder, rows) as loop:
@@ -28,7 +28,7 @@ def _pick_rows_lowered(typing_context, rows, n, numbers, source, target):
     return types.void(types.int64, types.int64, numbers, source, target), generate
 
 
-def _pick_rows_plain(rows, n, numbers, source, target):
+def _gather_rows_plain(rows, n, numbers, source, target):
     """``target[r] = source[numbers[r]]`` for `rows` rows of n numbers; `numbers`, `source` and `target` are spans."""
     target[: rows * n] = source[(numbers[:rows, None] * n + np.arange(n)).ravel()]
 
@@ -57,7 +57,7 @@ def _emit_columns(builder, lines, n, target, pitch):
 
 
 @intrinsic
-def _pick_columns_lowered(typing_context, rows, n, numbers, source, target, pitch):
+def _gather_columns_lowered(typing_context, rows, n, numbers, source, target, pitch):
     def generate(context, builder, signature, arguments):
         rows, n, numbers, source, target, pitch = arguments
         count = simd.lanes_of(source.type.pointee)
@@ -79,8 +79,8 @@ def _pick_columns_lowered(typing_context, rows, n, numbers, source, target, pitc
     return types.int64(i, i, numbers, source, target, i), generate
 
 
-def _pick_columns_plain(rows, n, numbers, source, target, pitch):
-    """`pick_columns`, by NumPy."""
+def _gather_columns_plain(rows, n, numbers, source, target, pitch):
+    """`gather_columns`, by NumPy."""
     lanes = simd.REGISTER_BYTES // source.itemsize
     columns = -(-rows // lanes) * lanes
     picked = numbers[np.minimum(np.arange(columns), rows - 1)]
@@ -88,24 +88,24 @@ def _pick_columns_plain(rows, n, numbers, source, target, pitch):
     return columns
 
 
-pick_rows = _pick_rows_plain if config.DISABLE_JIT else _pick_rows_lowered
-_pick_columns = _pick_columns_plain if config.DISABLE_JIT else _pick_columns_lowered
+gather_rows = _gather_rows_plain if config.DISABLE_JIT else _gather_rows_lowered
+_gather_columns = _gather_columns_plain if config.DISABLE_JIT else _gather_columns_lowered
 
 
-@part
-def pick_columns(rows, n, numbers, source, target, pitch):
+@routine
+def gather_columns(rows, n, numbers, source, target, pitch):
     """``target[:, r] = source[numbers[r]]`` for `rows` rows of n numbers, to rows of `pitch` numbers.
 
     Whole registers are written; the columns beyond the last are like that. Returns how many columns there are.
     """
-    return _pick_columns(rows, n, numbers, source, target, pitch)
+    return _gather_columns(rows, n, numbers, source, target, pitch)
 
 
-@part
-def pick_target_columns(rows, k, numbers, y, width, target, pitch):
+@routine
+def gather_target_columns(rows, k, numbers, y, width, target, pitch):
     """The k targets of each of the rows `numbers`, as columns: of k numbers of y, or of one (`width`), a class."""
     if width == k:
-        pick_columns(rows, k, numbers, span(y, 0, y.size), target, pitch)
+        gather_columns(rows, k, numbers, span(y, 0, y.size), target, pitch)
         return
     for i in range(k * pitch):
         target[i] = 0
@@ -113,13 +113,28 @@ def pick_target_columns(rows, k, numbers, y, width, target, pitch):
         target[int(y[numbers[r]]) * pitch + r] = 1
 
 
-@part
+@routine
 def gather_targets(rows, k, numbers, y, width, target):
     """The k targets of each of the rows `numbers` to `target`: from k numbers of y, or from one (`width`), a class."""
     if width == k:
-        pick_rows(rows, k, numbers, span(y, 0, y.size), target)
+        gather_rows(rows, k, numbers, span(y, 0, y.size), target)
         return
     for i in range(rows * k):
         target[i] = 0
     for r in range(rows):
         target[r * k + int(y[numbers[r]])] = 1
+
+
+@inlined
+def copy_targets(rows, k, y, start, width, target):
+    """Targets of `rows` rows to the span `target`: `k` numbers each from y[start:], or one-hot from a class index each.
+
+    `width` is the numbers a row has in y: k, or 1 for class indices.
+    """
+    if width == k:
+        copy(0, 1, rows * k, 0, (span(y, start, rows * k), target))
+        return
+    for i in range(rows * k):
+        target[i] = 0
+    for r in range(rows):
+        target[r * k + int(y[start + r])] = 1

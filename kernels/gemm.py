@@ -26,7 +26,7 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from . import simd, spans
-from ._jit import inlined, part
+from ._jit import inlined, routine
 from .packing import pack_strips, pack_transposed
 from .spans import advance
 
@@ -47,9 +47,9 @@ _SINGLE_ROW = 8, 4, 2, 1  # registers of columns at a time where C is a single r
 _STRIP_GAP = 16  # numbers between strips of A, lest their rows share one place of the first cache
 # Rows of A that are packed together, more where k < KC: they are to stay in the second cache, of which CPUs with
 # AVX-512 have 1 MiB or more. A block of dW has as many (updates.py).
-BLOCK_ROWS = 128 if simd.REGISTER_BYTES == 64 else 64
+MC = 128 if simd.REGISTER_BYTES == 64 else 64
 # Bytes: a panel of B, and those rows of A.
-_B_PANEL, _A_PANEL = KC_BYTES // 4 * NV * simd.REGISTER_BYTES, BLOCK_ROWS * (KC_BYTES + 8 * _STRIP_GAP)
+_B_PANEL, _A_PANEL = KC_BYTES // 4 * NV * simd.REGISTER_BYTES, MC * (KC_BYTES + 8 * _STRIP_GAP)
 
 
 def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc, panel):
@@ -197,7 +197,7 @@ def _gemm_plain(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
         matrix(c, m, n, ldc, 1)[...] = matrix(s, m, n, lds, 1) + matrix(a, m, k, sai, sak) @ matrix(b, k, n, sbk, sbj)
 
 
-@part
+@routine
 def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
     """``C = S + A @ B`` for m x k numbers of A, k x n of B; S may be C itself, a row for all rows, or one zero row.
 

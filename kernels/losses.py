@@ -10,7 +10,7 @@ output activation through its derivative.
 import math
 from typing import NamedTuple
 
-from ._jit import inlined, part
+from ._jit import inlined, routine
 from .activations import activate_backward
 from .elementary import log, softplus
 from .own_loss import evaluate
@@ -22,7 +22,7 @@ from .sums import column_sums, row_sums
 # What the gradient of a row is taken with respect to. For a softmax z holds log a, and dL/d log a = a * dL/da. ROW is
 # for a pair that is not pointwise: it has a function here. OWN is for a loss of the user's own (own_loss.py), whose
 # gradient is taken with respect to the output, and whose code is an address.
-OUTPUT, SCORE, LOG_OUTPUT, ROW, OWN = 0, 1, 2, 3, 4
+OUTPUT, PRE_ACTIVATION, LOG_OUTPUT, ROW, OWN = 0, 1, 2, 3, 4
 
 
 def squared_error(z, a, y):
@@ -145,11 +145,11 @@ TABLE = (
     Loss("gamma", gamma),
     Loss("huber", huber, parameter="delta"),
     Loss("quantile", quantile, parameter="quantile"),
-    Loss("binary_cross_entropy", sigmoid_binary_cross_entropy, "sigmoid", SCORE),
-    Loss("cross_entropy", sigmoid_cross_entropy, "sigmoid", SCORE),
-    Loss("cross_entropy", exp_cross_entropy, "exp", SCORE),
-    Loss("poisson", exp_poisson, "exp", SCORE),
-    Loss("gamma", exp_gamma, "exp", SCORE),
+    Loss("binary_cross_entropy", sigmoid_binary_cross_entropy, "sigmoid", PRE_ACTIVATION),
+    Loss("cross_entropy", sigmoid_cross_entropy, "sigmoid", PRE_ACTIVATION),
+    Loss("cross_entropy", exp_cross_entropy, "exp", PRE_ACTIVATION),
+    Loss("poisson", exp_poisson, "exp", PRE_ACTIVATION),
+    Loss("gamma", exp_gamma, "exp", PRE_ACTIVATION),
     Loss("squared_error", softmax_squared_error, "softmax", LOG_OUTPUT),
     Loss("absolute_error", softmax_absolute_error, "softmax", LOG_OUTPUT),
     Loss("cross_entropy", softmax_cross_entropy, "softmax", LOG_OUTPUT),
@@ -189,13 +189,13 @@ _functions = [_scaled(row) for row in TABLE if row.function is not None]
 _evaluate = pointwise(_functions, inputs=(0, 1, 2, 3), outputs=(4, 5), n_scalars=1)
 
 
-@part
+@routine
 def pointwise_loss(code, rows, n, pitch, z, a, y, parameter, value, delta, scale):
     """Losses to `value` and ``scale`` times their gradients to `delta`: `rows` runs of n numbers, `pitch` apart."""
     _evaluate(code, rows, n, pitch, (z, a, y, parameter, value, delta), (scale,))
 
 
-@part
+@routine
 def softmax_binary_cross_entropy(rows, k, log_a, a, y, value, delta, scale):
     """Losses and ``scale * dL/dz`` of ``-(y log a + (1 - y) log(1 - a))`` after a softmax, for rows of k >= 2 outputs.
 
@@ -267,7 +267,7 @@ def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, val
 
 
 @inlined
-def losses_and_delta_of_columns(
+def losses_and_delta_columns(
     output, loss, gradient_of, columns, k, pitch, z, a, y, parameter, value, delta, row_loss, scale
 ):  # fmt: skip
     """The same for feature-major spans: k rows of `pitch` numbers, of which `columns` count, a row of the batch each.

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from numpy import int64
 
-from ._jit import part
+from ._jit import routine
 from .spans import span
 
 # Columns of `layers`. Z may equal A where the activation's backward does not need z (see activations.py). INPUT is the
@@ -24,7 +24,7 @@ N_COLUMNS = 12
 # Positions in `blocks`: a row of zeros as long as the widest layer; (rows, outputs) of targets, of the loss's parameter
 # and of scratch; one loss for each row. Who makes a workspace writes the parameter, and kernels only read it; where the
 # loss has none, the block is that of the targets.
-ZEROS, TARGET, PARAMETER, VALUE, ROW_LOSS = map(int64, range(5))
+ZEROS, TARGET, PARAMETER, SCRATCH, ROW_LOSS = map(int64, range(5))
 N_BLOCKS = 5
 
 
@@ -45,30 +45,30 @@ class Net(NamedTuple):
     ws: Any
 
 
-@part
-def block(l, column, first, rows, net):
+@routine
+def block(l, kind, first, rows, net):
     """The span of `rows` rows from row `first` of a layer's INPUT, Z, A or DELTA, with what lies between them."""
-    pitch = net.layers[l, INPUT_PITCH] if column == INPUT else net.layers[l, PITCH]
-    return span(net.ws, net.layers[l, column] + first * pitch, rows * pitch)
+    pitch = net.layers[l, INPUT_PITCH] if kind == INPUT else net.layers[l, PITCH]
+    return span(net.ws, net.layers[l, kind] + first * pitch, rows * pitch)
 
 
-@part
-def block_of_outputs(which, first, rows, net):
-    """The span of `rows` rows from row `first` of TARGET, PARAMETER or VALUE."""
+@routine
+def output_block(kind, first, rows, net):
+    """The span of `rows` rows from row `first` of TARGET, PARAMETER or SCRATCH."""
     k = net.layers[net.layers.shape[0] - 1, FAN_OUT]
-    return span(net.ws, net.blocks[which] + first * k, rows * k)
+    return span(net.ws, net.blocks[kind] + first * k, rows * k)
 
 
-@part
+@routine
 def w_and_b(l, layers, vector):
     """The spans of a layer's W and b, of the vector of parameters or of one like it: their gradient."""
     fan_in, fan_out = layers[l, FAN_IN], layers[l, FAN_OUT]
     return span(vector, layers[l, W], fan_in * fan_out), span(vector, layers[l, B], fan_out)
 
 
-@part
-def zeros(net):
-    """The span of zeros; filled here, since a new workspace holds anything."""
+@routine
+def fill_zeros(net):
+    """Fills the row of zeros, since a new workspace holds anything, and gives its span."""
     longest = 0
     for l in range(net.layers.shape[0]):
         longest = max(longest, max(net.layers[l, FAN_IN], net.layers[l, FAN_OUT]))

@@ -9,7 +9,7 @@ import functools
 import math
 from typing import NamedTuple
 
-from ._jit import part
+from ._jit import routine
 from .pointwise import pointwise
 from .simd import absolute, fma, quotient, sqrt, where
 
@@ -99,7 +99,7 @@ def _guarded(function):
 update = pointwise([_guarded(row.function) for row in TABLE], (0, 1, 2, 3), (0, 2, 3), n_scalars=N_CONSTANTS)
 
 
-@part
+@routine
 def prepare(t, rate, settings, h):
     """The constants of update `t` (1, 2, ...) in `h`: for weights, then, without weight decay, for biases.
 

@@ -1,21 +1,18 @@
 """Parts of a batch, each through all layers and back to a gradient of its own, with a lane for each of its rows.
 
 All blocks of the workspace (network.py) are feature-major here: (width, PITCH) numbers, of which the first `columns`
-count, whole registers; those beyond the part's rows are like its last, but that their DELTA is 0. INPUT has one more
-row, of ones, the input of the bias: then W and b, which follow one another in `params`, are one matrix. Each member of
-the team has a workspace of its own, for one part, which stays in the cache.
+count, whole registers; those beyond the part's rows are like its last (in TARGET, of classes, 0), and their DELTA is 0.
+INPUT has one more row, of ones, the input of the bias: then W and b, which follow one another in `params`, are one
+matrix. Each member of the team has a workspace of its own, for one part, which stays in the cache.
 """
 
-from numpy import int64
-
-from ._jit import inlined, part
+from ._jit import ONE, ZERO, inlined, routine
 from .activations import SOFTMAX, activate, activate_backward
-from .backprop import sum_of_losses
 from .dropout import ALL, drop_columns, mix
 from .feature_major import combine, dots
-from .gather import pick_columns, pick_target_columns
+from .gather import gather_columns, gather_target_columns
 from .gemm import gemm
-from .losses import losses_and_delta_of_columns
+from .losses import losses_and_delta_columns
 from .network import (
     ACTIVATION,
     DELTA,
@@ -27,20 +24,19 @@ from .network import (
     PARAMETER,
     PITCH,
     ROW_LOSS,
+    SCRATCH,
     TARGET,
-    VALUE,
     A,
     W,
     Z,
 )
 from .softmax import softmax_columns
 from .spans import advance, span
+from .sums import sum_of_losses
 from .team import fetch, share
 
-_ONE, _ZERO = int64(1), int64(0)  # a literal is a type of its own, for which gemm would be compiled again
 
-
-@part
+@routine
 def ones(net):
     """The last row of every INPUT."""
     for l in range(net.layers.shape[0]):
@@ -50,21 +46,21 @@ def ones(net):
             net.ws[i] = 1
 
 
-@part
-def features(l, column, n, net):
+@routine
+def block_columns(l, kind, n, net):
     """The span of n rows of a layer's block."""
-    return span(net.ws, net.layers[l, column], n * net.layers[l, PITCH])
+    return span(net.ws, net.layers[l, kind], n * net.layers[l, PITCH])
 
 
-@part
-def features_of_outputs(which, net):
-    """The span of TARGET, PARAMETER or VALUE."""
+@routine
+def output_block_columns(kind, net):
+    """The span of TARGET, PARAMETER or SCRATCH."""
     top = net.layers.shape[0] - 1
-    return span(net.ws, net.blocks[which], net.layers[top, FAN_OUT] * net.layers[top, PITCH])
+    return span(net.ws, net.blocks[kind], net.layers[top, FAN_OUT] * net.layers[top, PITCH])
 
 
-@part
-def drop_features(l, first, rows, net, key, source, target):
+@routine
+def drop_inputs_columns(l, first, rows, net, key, source, target):
     """`drop_columns` for the inputs of layer l, from one position of ws to another; `first` is the part's first row."""
     n, pitch, keep = net.layers[l, FAN_IN], net.layers[l, INPUT_PITCH], net.layers[l, KEEP]
     before, after = span(net.ws, source, n * pitch), span(net.ws, target, n * pitch)
@@ -72,35 +68,35 @@ def drop_features(l, first, rows, net, key, source, target):
 
 
 @inlined
-def outputs(first, rows, columns, net, key):
-    """All layers' Z and A from the first INPUT; after a softmax VALUE holds log A."""
+def forward_columns(first, rows, columns, net, key):
+    """All layers' Z and A from the first INPUT; after a softmax SCRATCH holds log A."""
     layers = net.layers
     top = layers.shape[0] - 1
     for l in range(top + 1):
         fan_in, fan_out, pitch, code = layers[l, FAN_IN], layers[l, FAN_OUT], layers[l, PITCH], layers[l, ACTIVATION]
-        x, size = features(l, INPUT, fan_in + 1, net), (fan_in + 1) * fan_out
-        z, a = features(l, Z, fan_out, net), features(l, A, fan_out, net)
-        combine(fan_out, fan_in + 1, columns, span(net.params, layers[l, W], size), _ONE, fan_out, x, z, pitch)
+        x, size = block_columns(l, INPUT, fan_in + 1, net), (fan_in + 1) * fan_out
+        z, a = block_columns(l, Z, fan_out, net), block_columns(l, A, fan_out, net)
+        combine(fan_out, fan_in + 1, columns, span(net.params, layers[l, W], size), ONE, fan_out, x, z, pitch)
         if code == SOFTMAX:
-            softmax_columns(columns, fan_out, pitch, (z, features_of_outputs(VALUE, net), a))
+            softmax_columns(columns, fan_out, pitch, (z, output_block_columns(SCRATCH, net), a))
         else:
             activate(code, fan_out, columns, pitch, z, a)
         if l < top and layers[l + 1, KEEP] < ALL:
-            drop_features(l + 1, first, rows, net, key, layers[l, A], layers[l + 1, INPUT])
+            drop_inputs_columns(l + 1, first, rows, net, key, layers[l, A], layers[l + 1, INPUT])
 
 
 @inlined
-def output_delta(rows, columns, net, loss, gradient_of, scale):
+def output_delta_columns(rows, columns, net, loss, gradient_of, scale):
     """ROW_LOSS and the output layer's DELTA, ``scale * dL/dz``, which is 0 beyond the part's rows."""
     l = net.layers.shape[0] - 1
     k, pitch, code = net.layers[l, FAN_OUT], net.layers[l, PITCH], net.layers[l, ACTIVATION]
     y, parameter, value = (
-        features_of_outputs(TARGET, net), features_of_outputs(PARAMETER, net), features_of_outputs(VALUE, net)
+        output_block_columns(TARGET, net), output_block_columns(PARAMETER, net), output_block_columns(SCRATCH, net)
     )  # fmt: skip
-    z = value if code == SOFTMAX else features(l, Z, k, net)
-    a, delta = features(l, A, k, net), features(l, DELTA, k, net)
+    z = value if code == SOFTMAX else block_columns(l, Z, k, net)
+    a, delta = block_columns(l, A, k, net), block_columns(l, DELTA, k, net)
     row_loss, factor = span(net.ws, net.blocks[ROW_LOSS], pitch), net.ws.dtype.type(scale)
-    losses_and_delta_of_columns(
+    losses_and_delta_columns(
         code, loss, gradient_of, columns, k, pitch, z, a, y, parameter, value, delta, row_loss, factor
     )
     for j in range(k):
@@ -108,7 +104,7 @@ def output_delta(rows, columns, net, loss, gradient_of, scale):
             delta[j * pitch + r] = 0
 
 
-@part
+@routine
 def weigh_columns(rows, numbers, row_weights, net):
     """Losses and output deltas, times the weights of the rows `numbers`."""
     top = net.layers.shape[0] - 1
@@ -120,37 +116,37 @@ def weigh_columns(rows, numbers, row_weights, net):
 
 
 @inlined
-def deltas(first, rows, columns, net, key):
+def recursion_columns(first, rows, columns, net, key):
     """The hidden layers' DELTA from the output layer's: ``(W @ delta) * f'(z)``."""
     layers = net.layers
     for l in range(layers.shape[0] - 1, 0, -1):
         fan_in, fan_out, pitch = layers[l, FAN_IN], layers[l, FAN_OUT], layers[l, PITCH]
-        w, delta = span(net.params, layers[l, W], fan_in * fan_out), features(l, DELTA, fan_out, net)
-        below = features(l - 1, DELTA, fan_in, net)
-        combine(fan_in, fan_out, columns, w, fan_out, _ONE, delta, below, pitch)
+        w, delta = span(net.params, layers[l, W], fan_in * fan_out), block_columns(l, DELTA, fan_out, net)
+        below = block_columns(l - 1, DELTA, fan_in, net)
+        combine(fan_in, fan_out, columns, w, fan_out, ONE, delta, below, pitch)
         if layers[l, KEEP] < ALL:
-            drop_features(l, first, rows, net, key, layers[l - 1, DELTA], layers[l - 1, DELTA])
-        z, a = features(l - 1, Z, fan_in, net), features(l - 1, A, fan_in, net)
+            drop_inputs_columns(l, first, rows, net, key, layers[l - 1, DELTA], layers[l - 1, DELTA])
+        z, a = block_columns(l - 1, Z, fan_in, net), block_columns(l - 1, A, fan_in, net)
         activate_backward(layers[l - 1, ACTIVATION], fan_in, columns, pitch, below, z, a)
 
 
 @inlined
-def gradients(columns, net, zero, grads, at):
+def gradient_columns(columns, net, zeros, grads, at):
     """dW and db of all layers, to ``grads[at:]``."""
     for l in range(net.layers.shape[0]):
         fan_in, fan_out, pitch = net.layers[l, FAN_IN], net.layers[l, FAN_OUT], net.layers[l, PITCH]
-        x, delta = features(l, INPUT, fan_in + 1, net), features(l, DELTA, fan_out, net)
+        x, delta = block_columns(l, INPUT, fan_in + 1, net), block_columns(l, DELTA, fan_out, net)
         dw_and_db = span(grads, at + net.layers[l, W], (fan_in + 1) * fan_out)
         if min(fan_in, fan_out) < 8 + columns // 6:  # as measured: then a sum over lanes for each number pays
             dots(fan_in + 1, fan_out, columns, x, delta, pitch, dw_and_db, fan_out)
         else:
-            gemm(fan_in, fan_out, columns, x, pitch, _ONE, delta, _ONE, pitch, zero, _ZERO, dw_and_db, fan_out)
+            gemm(fan_in, fan_out, columns, x, pitch, ONE, delta, ONE, pitch, zeros, ZERO, dw_and_db, fan_out)
             bias_inputs, db = advance(x, fan_in * pitch), advance(dw_and_db, fan_in * fan_out)
-            dots(_ONE, fan_out, columns, bias_inputs, delta, pitch, db, fan_out)
+            dots(ONE, fan_out, columns, bias_inputs, delta, pitch, db, fan_out)
 
 
 @inlined
-def gradients_of_parts(batch, samples, net, choices, zero, grads, losses, member, size):
+def gradients_of_parts(batch, samples, net, choices, zeros, grads, losses, member, members):
     """A member's share of the parts of a batch; see batch.py for the arguments.
 
     Each leaves its gradient at ``grads[part * parameters :]``, and the sum of its losses in `losses`. The workspace is
@@ -158,18 +154,18 @@ def gradients_of_parts(batch, samples, net, choices, zero, grads, losses, member
     """
     x, params, part_rows, pitch = samples.x, net.params, choices.part_rows, net.layers[0, INPUT_PITCH]
     n, k = net.layers[0, FAN_IN], net.layers[net.layers.shape[0] - 1, FAN_OUT]
-    if size > 1:  # others have just written some of them
+    if members > 1:  # others have just written some of them
         fetch(params.size, span(params, 0, params.size))
-    start, stop = share(batch.rows, part_rows, member, size)
-    for first in range(start, stop, part_rows):
+    begin, stop = share(batch.rows, part_rows, member, members)
+    for first in range(begin, stop, part_rows):
         i, rows = first // part_rows, min(part_rows, stop - first)
         numbers = span(samples.order, batch.start + first, rows)
-        columns = pick_columns(rows, n, numbers, span(x, 0, x.size), features(0, INPUT, n, net), pitch)
-        pick_target_columns(rows, k, numbers, samples.y, batch.width, features_of_outputs(TARGET, net), pitch)
-        outputs(first, rows, columns, net, batch.key)
-        output_delta(rows, columns, net, choices.loss, choices.gradient_of, batch.scale)
+        columns = gather_columns(rows, n, numbers, span(x, 0, x.size), block_columns(0, INPUT, n, net), pitch)
+        gather_target_columns(rows, k, numbers, samples.y, batch.width, output_block_columns(TARGET, net), pitch)
+        forward_columns(first, rows, columns, net, batch.key)
+        output_delta_columns(rows, columns, net, choices.loss, choices.gradient_of, batch.scale)
         if samples.row_weights.size > 0:
             weigh_columns(rows, numbers, samples.row_weights, net)
-        deltas(first, rows, columns, net, batch.key)
-        gradients(columns, net, zero, grads, i * params.size)
+        recursion_columns(first, rows, columns, net, batch.key)
+        gradient_columns(columns, net, zeros, grads, i * params.size)
         losses[i] = sum_of_losses(rows, net.ws, net.blocks[ROW_LOSS])

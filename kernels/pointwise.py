@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from .simd import Lanes, absolute, lanes_of, load, splat, store, tail_mask
+from .simd import Lanes, absolute, fma, lanes_of, load, splat, store, tail_mask
 
 _I1, _I64 = ir.IntType(1), ir.IntType(64)
 
@@ -118,5 +118,15 @@ def pointwise(functions, inputs, outputs, n_scalars=0):
     return apply
 
 
+# copy(0, rows, n, pitch, (source, target))
+copy = pointwise([lambda x: x], inputs=(0,), outputs=(1,))
+# copy_finite(0, rows, n, pitch, (source, target)) -> non-zero if a number is infinite or NaN
+copy_finite = pointwise([lambda x: (x, ~(absolute(x) < math.inf))], inputs=(0,), outputs=(1,))
 # not_finite(0, rows, n, pitch, (span,)) -> non-zero if a number is infinite or NaN
 not_finite = pointwise([lambda x: ~(absolute(x) < math.inf)], inputs=(0,), outputs=())
+# outside(0, rows, n, pitch, (span,), (low, high)) -> non-zero if a number is not in the closed interval
+outside = pointwise([lambda h, x: ~((x >= h[0]) & (x <= h[1]))], inputs=(0,), outputs=(), n_scalars=2)
+# axpy(0, rows, n, pitch, (x, y), (factor,)): y += factor * x
+axpy = pointwise([lambda h, x, y: y + h[0] * x], inputs=(0, 1), outputs=(1,), n_scalars=1)
+# fused_axpy(0, rows, n, pitch, (x, y), (factor,)): the same, rounded once, as gemm does it
+fused_axpy = pointwise([lambda h, x, y: fma(h[0], x, y)], inputs=(0, 1), outputs=(1,), n_scalars=1)

@@ -6,18 +6,13 @@ gemm's sums are single chains (KC terms), and those of the dense matrix do not g
 the same to the bit.
 """
 
-from ._jit import part
-from .activations import copy
-from .pointwise import pointwise
-from .simd import fma
+from ._jit import routine
+from .pointwise import copy, fused_axpy
 from .spans import advance
 
-# _multiply_add(0, 1, n, 0, (x, y), (factor,)): y += factor * x, rounded once, as gemm does it
-_multiply_add = pointwise([lambda h, x, y: fma(h[0], x, y)], inputs=(0, 1), outputs=(1,), n_scalars=1)
 
-
-@part
-def sparse_scores(rows, fan_out, numbers, x, columns, starts, w, b, z, ldz):
+@routine
+def sparse_dense(rows, fan_out, numbers, x, columns, starts, w, b, z, ldz):
     """``z = x[numbers] @ W + b`` for `rows` rows; W (fan_in, fan_out), b (fan_out,), z (rows, fan_out) are spans.
 
     The rows of z are ldz apart.
@@ -26,20 +21,20 @@ def sparse_scores(rows, fan_out, numbers, x, columns, starts, w, b, z, ldz):
         z_row = advance(z, r * ldz)
         copy(0, 1, fan_out, 0, (b, z_row))
         for i in range(starts[numbers[r]], starts[numbers[r] + 1]):
-            _multiply_add(0, 1, fan_out, 0, (advance(w, columns[i] * fan_out), z_row), (x[i],))
+            fused_axpy(0, 1, fan_out, 0, (advance(w, columns[i] * fan_out), z_row), (x[i],))
 
 
-@part
-def sparse_weight_gradient(first, last, rows, fan_out, numbers, x, columns, starts, delta, ldd, dw):
-    """Rows `first` to `last` of ``dW = x[numbers].T @ delta``; spans delta (rows, fan_out), dW (fan_in, fan_out).
+@routine
+def sparse_weight_gradient(first, stop, rows, fan_out, numbers, x, columns, starts, delta, ldd, dw):
+    """Rows ``first:stop`` of ``dW = x[numbers].T @ delta``; spans delta (rows, fan_out), dW (fan_in, fan_out).
 
     The rows of delta are ldd apart.
     """
-    for i in range(first * fan_out, last * fan_out):
+    for i in range(first * fan_out, stop * fan_out):
         dw[i] = 0
     for r in range(rows):
         for i in range(starts[numbers[r]], starts[numbers[r] + 1]):
             column = columns[i]
-            if first <= column < last:
+            if first <= column < stop:
                 spans = advance(delta, r * ldd), advance(dw, column * fan_out)
-                _multiply_add(0, 1, fan_out, 0, spans, (x[i],))
+                fused_axpy(0, 1, fan_out, 0, spans, (x[i],))

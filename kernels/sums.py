@@ -7,6 +7,8 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from . import simd
+from ._jit import routine
+from .spans import span
 
 _I64 = ir.IntType(64)
 _CHAINS = 4  # running sums: one alone would wait for each addition to end
@@ -165,3 +167,23 @@ sum_of_squares = _sum_of_squares_plain if config.DISABLE_JIT else _sum_of_square
 row_dots = _row_dots_plain if config.DISABLE_JIT else _row_dots_lowered
 row_sums = _row_sums_plain if config.DISABLE_JIT else _row_sums_lowered
 column_sums = _column_sums_plain if config.DISABLE_JIT else _column_sums_lowered
+
+
+@routine
+def sum_of_losses(n, vector, at):
+    """Sum of n losses, from position `at` of a vector on, in float64.
+
+    Four running sums, since one is a chain of dependent additions.
+    """
+    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
+    for i in range(at, at + n - 3, 4):
+        s0, s1, s2, s3 = s0 + vector[i], s1 + vector[i + 1], s2 + vector[i + 2], s3 + vector[i + 3]
+    for i in range(at + n - n % 4, at + n):
+        s0 += vector[i]
+    return (s0 + s1) + (s2 + s3)
+
+
+@routine
+def squared_norm(vector, first, stop):
+    """Sum of the squares of ``vector[first:stop]`` in float64."""
+    return sum_of_squares(stop - first, span(vector, first, stop - first))

@@ -12,7 +12,7 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from . import simd
-from ._jit import inlined, part
+from ._jit import inlined, routine
 
 # Positions in the array of int64 that a team shares, a cache line apart.
 ARRIVED, GENERATION, ABANDONED, NOT_FINITE = 0, 8, 16, 24
@@ -110,13 +110,13 @@ else:
     fetch = _fetch_lowered
 
 
-@part
-def barrier(shared, size):
-    """Waits until all `size` members have come here. False if the team was abandoned (a member failed)."""
-    if size == 1:
+@routine
+def barrier(shared, members):
+    """Waits until all `members` members have come here. False if the team was abandoned (a member failed)."""
+    if members == 1:
         return True
     generation = read(shared, GENERATION)
-    if add(shared, ARRIVED, 1) == size - 1:
+    if add(shared, ARRIVED, 1) == members - 1:
         write(shared, ARRIVED, 0)
         write(shared, GENERATION, generation + 1)
         return True
@@ -131,11 +131,11 @@ def barrier(shared, size):
 
 
 @inlined
-def share(n, grain, member, size):
-    """First and last + 1 of the part of ``range(n)`` that `member` of `size` works on, cut at multiples of `grain`."""
-    if size == 1:
+def share(n, grain, member, members):
+    """What `member` of `members` works on of ``range(n)``, cut at multiples of `grain`: first and stop."""
+    if members == 1:
         return 0, n
     grains = (n + grain - 1) // grain
-    first = grains * member // size * grain
-    last = grains * (member + 1) // size * grain
-    return min(first, n), min(last, n)
+    first = grains * member // members * grain
+    stop = grains * (member + 1) // members * grain
+    return min(first, n), min(stop, n)

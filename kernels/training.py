@@ -12,47 +12,75 @@ in the first half, and the second adds these up, always in the same order.
 """
 
 import math
+from typing import NamedTuple
 
-from numpy import int64
-
-from ._jit import inlined, kernel, part
-from .backprop import ROWS_TOGETHER, delta_from_outputs, forward_scores, output_activation, recursion, sum_of_losses
-from .batch import Batch, Choices, Samples, number_of_parts, shuffle, take_inputs, take_targets, total_weight, weigh
+from ._jit import ZERO, inlined, kernel, routine
+from .backprop import ROWS_TOGETHER, forward, output_delta, recursion
+from .batch import Batch, Samples, gather_inputs, number_of_parts, shuffle, total_weight, weigh
 from .dropout import step_key
+from .gather import gather_targets
 from .gemm import MR
-from .network import FAN_IN, ROW_LOSS, Net, zeros
-from .optimizers import ALPHA, CLIP_NORM, CODES, LEARNING_RATE, prepare
+from .network import FAN_IN, FAN_OUT, ROW_LOSS, TARGET, Net, fill_zeros, output_block
+from .optimizers import ALPHA, CLIP_NORM, LEARNING_RATE, prepare
 from .parts import gradients_of_parts, ones
 from .pointwise import not_finite
 from .spans import span
 from .subnormals import flush_subnormals, restore
+from .sums import sum_of_losses
 from .team import NOT_FINITE, barrier, read, share, write
-from .updates import State, squared_norm, squared_weights, update_all, update_from_parts, update_share
+from .updates import OptimizerState, squared_weights, update_all, update_parameters
 
-_ZERO = int64(0)  # a literal is a type of its own, for which sum_of_losses would be compiled again
-_STAND_STILL = CODES["none"]
 # What `apply_update` returns.
 UPDATED, UPDATE_NOT_FINITE, GRADIENT_NOT_FINITE = range(3)
 
 
+class Choices(NamedTuple):
+    """How steps are made.
+
+    batch_size : int
+    loss, gradient_of : int
+        See losses.py.
+    shuffle : bool
+        Whether every epoch has a new order of rows.
+    track : bool
+        Whether the whole gradient is looked at: its norms are recorded, or it is clipped.
+    shared_penalty : bool
+        Whether alpha is divided by the batch's weight (its number of rows).
+    part_rows : int
+        Rows of a part, each with a gradient of its own (parts.py); 0: a batch goes as a whole. In parts x is not
+        sparse, and the loss pointwise.
+    workspace : int
+        In parts, how many numbers of the workspace are each member's.
+    """
+
+    batch_size: int
+    loss: int
+    gradient_of: int
+    shuffle: bool
+    track: bool
+    shared_penalty: bool
+    part_rows: int
+    workspace: int
+
+
 @inlined
-def deltas_of_rows(batch, samples, net, choices, zero, member, size):
+def deltas_of_rows(batch, samples, net, choices, zeros, member, members):
     """A member's share of the rows of a batch, through all layers and back: all layers' DELTA, and ROW_LOSS."""
-    first, last = share(batch.rows, MR, member, size)
-    for r in range(first, last, ROWS_TOGETHER):
-        rows = min(ROWS_TOGETHER, last - r)
+    first, stop = share(batch.rows, MR, member, members)
+    k = net.layers[net.layers.shape[0] - 1, FAN_OUT]
+    for r in range(first, stop, ROWS_TOGETHER):
+        rows = min(ROWS_TOGETHER, stop - r)
         numbers = span(samples.order, batch.start + r, rows)
-        take_inputs(r, rows, numbers, samples, net)
-        take_targets(r, rows, numbers, batch.width, samples, net)
-        forward_scores(r, rows, net, batch.key, int(samples.starts.size > 0))
-        output_activation(r, rows, net)
-        delta_from_outputs(r, rows, net, choices.loss, choices.gradient_of, batch.scale)
+        gather_inputs(r, rows, numbers, samples, net)
+        gather_targets(rows, k, numbers, samples.y, batch.width, output_block(TARGET, r, rows, net))
+        forward(r, rows, net, batch.key, int(samples.starts.size > 0))
+        output_delta(r, rows, net, choices.loss, choices.gradient_of, batch.scale)
         if samples.row_weights.size > 0:
             weigh(r, rows, numbers, samples.row_weights, net)
-        recursion(r, rows, net, batch.key, zero)
+        recursion(r, rows, net, batch.key, zeros)
 
 
-@part
+@routine
 def l2_penalty(alpha, layers, params):
     """``alpha / 2 * sum(W**2)`` over all layers, in float64."""
     penalty = 0.0
@@ -61,46 +89,17 @@ def l2_penalty(alpha, layers, params):
     return penalty
 
 
-@part
+@routine
 def add_norms(epoch, layers, grads, norms):
     """Adds the Euclidean norm of each layer's dW to ``norms[epoch]``."""
     for l in range(layers.shape[0]):
         norms[epoch, l] += math.sqrt(squared_weights(l, layers, grads))
 
 
-@inlined
-def clipped_update(limit, net, state, shared, member, size):
-    """A member's share of the update with the gradient that is known by now, its norm at most `limit`.
-
-    Non-zero if some update was not finite; below zero if the team was abandoned.
-    """
-    if not barrier(shared, size):
-        return -1
-    norm = math.sqrt(squared_norm(state.grads, 0, net.params.size))
-    if not barrier(shared, size):
-        return -1
-    factor = state.grads.dtype.type(limit / norm if norm > limit else 1.0)
-    return update_all(factor, net.params, net.layers, state, member, size)
-
-
-@inlined
-def update_parameters(batch, samples, net, state, choices, limit, zero, shared, member, size):
-    """A member's share of the second half of a step: what `clipped_update` returns."""
-    # to be clipped, the gradient must be known as a whole
-    now = State(state.optimizer if limit == 0 else _STAND_STILL, state.slots, state.constants, state.grads)
-    if choices.part_rows > 0:
-        failed = update_from_parts(number_of_parts(batch, choices), batch, net, now, member, size)
-    else:
-        failed = update_share(batch, samples, net, now, choices.track, zero, member, size)
-    if limit != 0:
-        failed |= clipped_update(limit, net, state, shared, member, size)
-    return failed
-
-
 @kernel
 def train(
     steps, samples, network, state, choices, settings, rates, part_losses, updates, rng, losses, norms, shared, member,
-    size,
+    members,
 ):  # fmt: skip
     """Steps ``steps[0]`` to ``steps[1]`` of a fit, counted from its start; every epoch has ``ceil(n / batch)``.
 
@@ -108,9 +107,9 @@ def train(
     ----------
     steps : (2,) int64
     samples, network, state, choices : tuple
-        The fields of Samples, Net, State and Choices (batch.py, network.py, updates.py). Plain tuples: of named ones
-        Numba would find out the type anew in each call. Net's workspace has room for a batch, or, in parts, is as many
-        workspaces as there are members.
+        The fields of Samples (batch.py), Net (network.py), OptimizerState (updates.py) and Choices. Plain tuples: of
+        named ones Numba would find out the type anew in each call. Net's workspace has room for a batch, or, in parts,
+        is as many workspaces as there are members.
     settings : (8,) float64
         See optimizers.py. To be clipped, gradients must be tracked.
     rates : (steps,) float64 or empty
@@ -128,7 +127,7 @@ def train(
         Likewise the norm of each dW, as clipped, if they are tracked.
     shared : (team.SHARED_SIZE,) int64
         Zeros at the start; one array for each team.
-    member, size : int
+    member, members : int
         Which of how many threads this is.
 
     Returns
@@ -137,7 +136,7 @@ def train(
         Steps done: fewer than asked for if a loss or an update was not finite. The parameters are finite all the same:
         a step with such a loss changes nothing, a parameter with such an update keeps its value.
     """
-    samples, whole, state, choices = Samples(*samples), Net(*network), State(*state), Choices(*choices)
+    samples, whole, state, choices = Samples(*samples), Net(*network), OptimizerState(*state), Choices(*choices)
     n, alpha, limit = samples.order.size, settings[ALPHA], settings[CLIP_NORM]
     n_samples = samples.starts.size - 1 if samples.starts.size > 0 else samples.x.size // whole.layers[0, FAN_IN]
     width = samples.y.size // n_samples
@@ -146,7 +145,7 @@ def train(
     in_parts, own = choices.part_rows > 0, choices.workspace
     ws = whole.ws[member * own : (member + 1) * own] if in_parts else whole.ws
     net = Net(whole.params, whole.layers, whole.blocks, ws)
-    zero = zeros(net)
+    zeros = fill_zeros(net)
     if in_parts:
         ones(net)
     done, index, epoch = 0, steps[0] % steps_per_epoch, 0
@@ -154,7 +153,7 @@ def train(
         if index == 0 and choices.shuffle:
             if member == 0:
                 shuffle(samples.row_numbers, samples.order, rng)
-            if not barrier(shared, size):
+            if not barrier(shared, members):
                 break
         start = index * choices.batch_size
         rows = min(choices.batch_size, n - start)
@@ -162,20 +161,20 @@ def train(
         batch_alpha = ws.dtype.type(alpha / weight if choices.shared_penalty else alpha)
         batch = Batch(start, rows, width, 1.0 / weight, batch_alpha, step_key(rng, updates[0]))
         if in_parts:
-            gradients_of_parts(batch, samples, net, choices, zero, state.grads, part_losses, member, size)
+            gradients_of_parts(batch, samples, net, choices, zeros, state.grads, part_losses, member, members)
         else:
-            deltas_of_rows(batch, samples, net, choices, zero, member, size)
+            deltas_of_rows(batch, samples, net, choices, zeros, member, members)
         penalty = 0.0
         if member == 0:
             if choices.shared_penalty and alpha != 0:
                 penalty = l2_penalty(alpha, net.layers, net.params)
             rate = rates[step - steps[0]] if rates.size > 0 else settings[LEARNING_RATE]
             prepare(updates[0] + 1, rate, settings, state.constants)
-        if not barrier(shared, size):
+        if not barrier(shared, members):
             break
 
         if in_parts:
-            loss = sum_of_losses(number_of_parts(batch, choices), part_losses, _ZERO)
+            loss = sum_of_losses(number_of_parts(batch, choices), part_losses, ZERO)
         else:
             loss = sum_of_losses(rows, ws, net.blocks[ROW_LOSS])
         if not math.isfinite(loss):
@@ -184,12 +183,12 @@ def train(
             losses[epoch, 0] += loss
             losses[epoch, 1] += penalty
             updates[0] += 1
-        failed = update_parameters(batch, samples, net, state, choices, limit, zero, shared, member, size)
+        failed = update_parameters(batch, samples, net, state, choices, limit, zeros, shared, member, members)
         if failed < 0:
             break
         if failed != 0:
             write(shared, NOT_FINITE, 1)
-        if not barrier(shared, size):
+        if not barrier(shared, members):
             break
         if read(shared, NOT_FINITE) != 0:
             break
@@ -197,7 +196,7 @@ def train(
         if choices.track:
             if member == 0:
                 add_norms(epoch, net.layers, state.grads, norms)
-            if in_parts and not barrier(shared, size):  # the next step begins with gradients of parts
+            if in_parts and not barrier(shared, members):  # the next step begins with gradients of parts
                 break
         index += 1
         if index == steps_per_epoch:
@@ -213,7 +212,7 @@ def apply_update(params, grads, slots, layers, updates, optimizer, settings, con
     params, grads : (parameters,)
         Updated; read.
     slots, optimizer, constants
-        See State (updates.py).
+        See OptimizerState (updates.py).
     layers
         See network.py.
     updates : (1,) int64
@@ -229,7 +228,7 @@ def apply_update(params, grads, slots, layers, updates, optimizer, settings, con
     flags = flush_subnormals()
     updates[0] += 1
     prepare(updates[0], settings[LEARNING_RATE], settings, constants)
-    state = State(optimizer, slots, constants, grads)
+    state = OptimizerState(optimizer, slots, constants, grads)
     failed = update_all(grads.dtype.type(1), params, layers, state, 0, 1)
     restore(flags)
     return UPDATE_NOT_FINITE if failed != 0 else UPDATED

@@ -37,10 +37,10 @@ def ratio(a, b):
     return a / b
 """
 PROBE_PART = """
-from ._jit import part
+from ._jit import routine
 
 
-@part
+@routine
 def step(x):
     return x + 1
 """

@@ -145,7 +145,7 @@ def test_no_reference_is_counted():
         return len(re.findall(r"call .*@NRT_(inc|dec)ref", dispatcher.inspect_llvm(signature)))
 
     assert counts(numba.njit(norm)) > 0, "what Numba does unasked"
-    assert counts(_jit.part(norm)) == 0
+    assert counts(_jit.routine(norm)) == 0
 
 
 LIMITED = """

@@ -37,15 +37,15 @@ def run_dots(m, n, columns, left, right, pitch, out, ldo):
 
 
 @numba.njit
-def run_pick_columns(rows, n, numbers, x, target, pitch):
+def run_gather_columns(rows, n, numbers, x, target, pitch):
     place = span(target, 1, n * pitch)
-    return gather.pick_columns(rows, n, span(numbers, 0, numbers.size), span(x, 0, x.size), place, pitch)
+    return gather.gather_columns(rows, n, span(numbers, 0, numbers.size), span(x, 0, x.size), place, pitch)
 
 
 @numba.njit
-def run_pick_target_columns(rows, k, numbers, y, width, target, pitch):
+def run_gather_target_columns(rows, k, numbers, y, width, target, pitch):
     place = span(target, 1, k * pitch)
-    gather.pick_target_columns(rows, k, span(numbers, 0, numbers.size), y, width, place, pitch)
+    gather.gather_target_columns(rows, k, span(numbers, 0, numbers.size), y, width, place, pitch)
 
 
 @numba.njit
@@ -122,8 +122,8 @@ def test_rows_become_columns(dtype):
         columns = -(-rows // w) * w
         pitch, picked = columns + w, x[numbers[np.minimum(np.arange(columns), rows - 1)]].T
         inputs, targets = empty(n, pitch, dtype), empty(n, pitch, dtype)
-        assert run_pick_columns(rows, n, numbers, x.ravel(), inputs, pitch) == columns
-        run_pick_target_columns(rows, n, numbers, x.ravel(), n, targets, pitch)
+        assert run_gather_columns(rows, n, numbers, x.ravel(), inputs, pitch) == columns
+        run_gather_target_columns(rows, n, numbers, x.ravel(), n, targets, pitch)
         assert_framed(inputs, picked, pitch, 0)
         assert_framed(targets, picked, pitch, 0)
 
@@ -133,7 +133,7 @@ def test_classes_become_ones_in_columns(dtype):
     classes, numbers = np.array([2, 0, 1, 3, 0, 2, 1], dtype), np.array([3, 0, 3, 6, 1])
     pitch = -(-5 // lanes(dtype)) * lanes(dtype)
     targets = np.full(4 * pitch + 2, CANARY, dtype)
-    run_pick_target_columns(5, 4, numbers, classes, 1, targets, pitch)
+    run_gather_target_columns(5, 4, numbers, classes, 1, targets, pitch)
     block = targets[1:-1].reshape(4, pitch)
     assert_array_equal(block[:, :5], np.eye(4, dtype=dtype)[:, [3, 2, 3, 1, 0]])
     assert_array_equal(block[:, 5:], 0)

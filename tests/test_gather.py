@@ -14,9 +14,9 @@ CANARY = 77.0
 
 
 @numba.njit
-def pick_rows(rows, n, numbers, x, target):
+def gather_rows(rows, n, numbers, x, target):
     place = span(target, 2, rows * n)
-    gather.pick_rows(rows, n, span(numbers, 0, numbers.size), span(x, 0, x.size), place)
+    gather.gather_rows(rows, n, span(numbers, 0, numbers.size), span(x, 0, x.size), place)
 
 
 @numba.njit
@@ -39,7 +39,7 @@ def test_rows_of_every_width(dtype):
         x = np.arange(7 * n, dtype=dtype).reshape(7, n)
         for rows in range(len(NUMBERS) + 1):
             expected, inputs = framed(x[NUMBERS[:rows]])
-            pick_rows(rows, n, NUMBERS, x.ravel(), inputs)
+            gather_rows(rows, n, NUMBERS, x.ravel(), inputs)
             assert_array_equal(inputs, expected)
             targets = np.full_like(inputs, CANARY)
             gather_targets(rows, n, NUMBERS, x.ravel(), n, targets)

@@ -345,7 +345,7 @@ GUARDED = """
     import ctypes, mmap, sys
     import numba, numpy as np
     from itertools import product
-    from fastmlp.kernels import activations, gather, gemm, simd, softmax, sums
+    from fastmlp.kernels import gather, gemm, pointwise, simd, softmax, sums
     from fastmlp.kernels.spans import span
 
     mprotect = ctypes.CDLL(None, use_errno=True).mprotect
@@ -381,11 +381,11 @@ GUARDED = """
 
     @numba.njit
     def run_copy(rows, n, pitch, source, target):
-        activations.copy(0, rows, n, pitch, (whole(source), whole(target)))
+        pointwise.copy(0, rows, n, pitch, (whole(source), whole(target)))
 
     @numba.njit
     def run_pick(rows, n, numbers, source, target):
-        gather.pick_rows(rows, n, whole(numbers), whole(source), whole(target))
+        gather.gather_rows(rows, n, whole(numbers), whole(source), whole(target))
 
     @numba.njit
     def run_rows(rows, k, z, log_a, a, sums_of_rows, sums_of_columns):

@@ -263,12 +263,12 @@ SHORT = """
     from fastmlp import MLP
     from fastmlp._trainer import Trainer
     from fastmlp.kernels import backprop, training
-    from fastmlp.kernels.batch import Choices, Samples
+    from fastmlp.kernels.batch import Samples
     from fastmlp.kernels.network import Net
-    from fastmlp.kernels.updates import State
+    from fastmlp.kernels.updates import OptimizerState
 
     calls = {}
-    fields = {"samples": Samples, "network": Net, "state": State, "choices": Choices}  # of the tuples
+    fields = {"samples": Samples, "network": Net, "state": OptimizerState, "choices": training.Choices}  # of the tuples
 
     def copied(name, argument):
         if isinstance(argument, tuple):

@@ -23,7 +23,7 @@ def whole(v):
 @numba.njit
 def scores(rows, n, numbers, x, columns, starts, w, b, z):
     place = span(z, 2, rows * n)
-    sparse.sparse_scores(rows, n, whole(numbers), x, columns, starts, whole(w), whole(b), place, n)
+    sparse.sparse_dense(rows, n, whole(numbers), x, columns, starts, whole(w), whole(b), place, n)
 
 
 @numba.njit
