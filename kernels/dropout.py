@@ -12,7 +12,8 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from ._jit import inlined
-from .simd import REGISTER_BYTES, clamped_row, lanes_of, load, splat, store, tail_mask
+from .emit import clamped_row, lanes_of, load, splat, steps, store, tail_mask, zeros
+from .simd import REGISTER_BYTES
 
 ALL = 2**32  # what `keep` counts in: so many of so many numbers stay
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
@@ -29,12 +30,12 @@ def _mix_plain(key, number):
 
 def _emit_mix(builder, key, number):
     def shifted(z, bits):
-        return builder.xor(z, builder.lshr(z, ir.Constant(_I64, bits)))
+        return builder.xor(z, builder.lshr(z, _I64(bits)))
 
-    place = builder.mul(builder.add(number, ir.Constant(_I64, 1)), ir.Constant(_I64, _GOLDEN))
+    place = builder.mul(builder.add(number, _I64(1)), _I64(_GOLDEN))
     z = shifted(builder.add(key, place), 30)
-    z = shifted(builder.mul(z, ir.Constant(_I64, 0xBF58476D1CE4E5B9)), 27)
-    return shifted(builder.mul(z, ir.Constant(_I64, 0x94D049BB133111EB)), 31)
+    z = shifted(builder.mul(z, _I64(0xBF58476D1CE4E5B9)), 27)
+    return shifted(builder.mul(z, _I64(0x94D049BB133111EB)), 31)
 
 
 @intrinsic
@@ -61,7 +62,7 @@ def _drop_plain(key, first, rows, n, pitch, keep, source, target):
 
 def _emit_halves(builder, key):
     """The lower and the upper 32 bits of keys, of one or of a vector of them."""
-    shift, half = ir.Constant(_I64, 32), _I32
+    shift, half = _I64(32), _I32
     if isinstance(key.type, ir.VectorType):
         shift, half = ir.Constant(key.type, [32] * key.type.count), ir.VectorType(_I32, key.type.count)
     return builder.trunc(key, half), builder.trunc(builder.lshr(key, shift), half)
@@ -89,7 +90,7 @@ def _emit_scale(builder, keep, element):
     """``ALL / keep`` in each lane of a register of such numbers, and a register of zeros."""
     scale = builder.fdiv(ir.Constant(ir.DoubleType(), float(ALL)), builder.uitofp(keep, ir.DoubleType()))
     scale = splat(builder, scale if element == scale.type else builder.fptrunc(scale, element), lanes_of(element))
-    return scale, ir.Constant(scale.type, [0.0] * scale.type.count)
+    return scale, zeros(element)
 
 
 @intrinsic
@@ -100,11 +101,10 @@ def _drop_lowered(typing_context, key, first, rows, n, pitch, keep, source, targ
         count = lanes_of(element)
         numbers = ir.VectorType(_I32, count)
         scale, nothing = _emit_scale(builder, keep, element)
-        zero, step = ir.Constant(_I64, 0), ir.Constant(_I64, count)
         with cgutils.for_range(builder, rows) as row:
             row_key, offset = _emit_mix(builder, key, builder.add(first, row.index)), builder.mul(row.index, pitch)
             low, high = (splat(builder, half, count) for half in _emit_halves(builder, row_key))
-            with cgutils.for_range_slice(builder, zero, n, step, inc=True) as (j, _):
+            with steps(builder, n, count) as j:
                 mask, at = tail_mask(builder, builder.sub(n, j), count), builder.add(offset, j)
                 columns = splat(builder, builder.trunc(j, _I32), count)
                 columns = builder.add(columns, ir.Constant(numbers, list(range(count))))
@@ -124,12 +124,11 @@ def _drop_columns_lowered(typing_context, key, first, rows, n, pitch, keep, sour
         element = source.type.pointee
         count = lanes_of(element)
         scale, nothing = _emit_scale(builder, keep, element)
-        zero, step = ir.Constant(_I64, 0), ir.Constant(_I64, count)
-        with cgutils.for_range_slice(builder, zero, rows, step, inc=True) as (r, _):
+        with steps(builder, rows, count) as r:
             keys = ir.Constant(ir.VectorType(_I64, count), ir.Undefined)
             for lane in range(count):
                 row = builder.add(builder.add(first, r), clamped_row(builder, lane, builder.sub(rows, r)))
-                keys = builder.insert_element(keys, _emit_mix(builder, key, row), ir.Constant(_I32, lane))
+                keys = builder.insert_element(keys, _emit_mix(builder, key, row), _I32(lane))
             low, high = _emit_halves(builder, keys)
             with cgutils.for_range(builder, n) as column:
                 at = builder.add(builder.mul(column.index, pitch), r)

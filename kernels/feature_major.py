@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from . import simd, spans
+from . import emit, simd, spans
 from ._jit import routine
 from .spans import advance
 
@@ -25,43 +25,25 @@ _DOTS = 16 if simd.REGISTERS == 32 else 8
 _WITH_FOUR, _WITH_TWO, _WITH_ONE = _DOTS // 4, _DOTS // 2, _DOTS
 
 
-def _emit_fma(builder, a, b, total):
-    """``total += a * b`` for two vectors and the place of a third."""
-    a, b, before = (simd.Lanes(builder, value) for value in (a, b, builder.load(total)))
-    builder.store(simd.fma(a, b, before).value, total)
-
-
-def _accumulators(builder, like, n):
-    """Places of `n` vectors of zeros, of numbers as at the pointer `like`."""
-    count = simd.lanes_of(like.type.pointee)
-    zero = ir.Constant(ir.VectorType(like.type.pointee, count), [0.0] * count)
-    places = [cgutils.alloca_once(builder, zero.type) for _ in range(n)]
-    for place in places:
-        builder.store(zero, place)
-    return places
-
-
 def _emit_combination(builder, rows, registers, k, a, sai, sak, b, c, pitch):
     """``C = A @ B`` for `rows` rows and so many registers of C, from `c` on; those of B are from `b` on."""
-    count = simd.lanes_of(b.type.pointee)
+    count = emit.lanes_of(b.type.pointee)
     columns = [_I64(v * count) for v in range(registers)]
-    a_rows, c_rows = simd.row_pointers(builder, a, sai, rows), simd.row_pointers(builder, c, pitch, rows)
-    sums = [_accumulators(builder, b, registers) for _ in range(rows)]
-    b_row, step = cgutils.alloca_once(builder, b.type), cgutils.alloca_once(builder, _I64)
-    builder.store(b, b_row)
-    builder.store(_I64(0), step)
+    a_rows, c_rows = emit.row_pointers(builder, a, sai, rows), emit.row_pointers(builder, c, pitch, rows)
+    sums = [[emit.accumulator(builder, b.type.pointee) for _ in columns] for _ in range(rows)]
+    b_row, step = cgutils.alloca_once_value(builder, b), cgutils.alloca_once_value(builder, _I64(0))
     with cgutils.for_range(builder, k):
-        row, position = builder.load(b_row), simd.opaque(builder, builder.load(step))
-        vectors = [simd.load(builder, builder.gep(row, [column]), count) for column in columns]
+        row, position = builder.load(b_row), emit.opaque(builder, builder.load(step))
+        vectors = [emit.load(builder, builder.gep(row, [column]), count) for column in columns]
         for a_row, totals in zip(a_rows, sums, strict=True):
-            number = simd.splat(builder, builder.load(builder.gep(a_row, [position])), count)
+            number = emit.splat(builder, builder.load(builder.gep(a_row, [position])), count)
             for vector, total in zip(vectors, totals, strict=True):
-                _emit_fma(builder, number, vector, total)
+                emit.accumulate(builder, number, vector, total)
         builder.store(builder.gep(row, [pitch]), b_row)
         builder.store(builder.add(position, sak), step)
     for c_row, totals in zip(c_rows, sums, strict=True):
         for column, total in zip(columns, totals, strict=True):
-            simd.store(builder, builder.load(total), builder.gep(c_row, [column]))
+            emit.store(builder, builder.load(total), builder.gep(c_row, [column]))
 
 
 @intrinsic
@@ -70,16 +52,9 @@ def _combinations(typing_context, rows, registers, k, a, sai, sak, b, c, pitch):
 
     def generate(context, builder, signature, arguments):
         rows, registers, *operands = arguments
-        done = builder.append_basic_block("combinations.done")
-        switch = builder.switch(builder.add(builder.shl(rows, _I64(2)), registers), done)
-        for known in range(1, _TALL + 1):
-            for n in range(1, _BROAD + 1):
-                block = builder.append_basic_block(f"combinations.{known}.{n}")
-                switch.add_case(_I64(4 * known + n), block)
-                builder.position_at_end(block)
-                _emit_combination(builder, known, n, *operands)
-                builder.branch(done)
-        builder.position_at_end(done)
+        table = {tall << 2 | broad: (tall, broad) for tall in range(1, _TALL + 1) for broad in range(1, _BROAD + 1)}
+        for tall, broad in emit.cases(builder, builder.add(builder.shl(rows, _I64(2)), registers), table):
+            _emit_combination(builder, tall, broad, *operands)
         return context.get_dummy_value()
 
     i = types.int64
@@ -118,26 +93,26 @@ def _emit_dots(builder, four, others, m, n, columns, left, right, pitch, out, ld
 
     Each register of sums becomes one number of `out`, as many together as a register has lanes.
     """
-    count = simd.lanes_of(left.type.pointee)
-    left_rows = simd.row_pointers(builder, left, pitch, four, m)
-    right_rows = simd.row_pointers(builder, right, pitch, others, n)
-    out_rows = simd.row_pointers(builder, out, ldo, four, m)
-    sums = _accumulators(builder, left, four * others)
-    with cgutils.for_range_slice(builder, _I64(0), columns, _I64(count), inc=True) as (j, _):
-        position = simd.opaque(builder, j)  # or there would be a moving pointer for each row
-        x = [simd.load(builder, builder.gep(row, [position]), count) for row in left_rows]
-        y = [simd.load(builder, builder.gep(row, [position]), count) for row in right_rows]
+    count = emit.lanes_of(left.type.pointee)
+    left_rows = emit.row_pointers(builder, left, pitch, four, m)
+    right_rows = emit.row_pointers(builder, right, pitch, others, n)
+    out_rows = emit.row_pointers(builder, out, ldo, four, m)
+    sums = [emit.accumulator(builder, left.type.pointee) for _ in range(four * others)]
+    with emit.steps(builder, columns, count) as j:
+        position = emit.opaque(builder, j)  # or there would be a moving pointer for each row
+        x = [emit.load(builder, builder.gep(row, [position]), count) for row in left_rows]
+        y = [emit.load(builder, builder.gep(row, [position]), count) for row in right_rows]
         for i, total in enumerate(sums):
-            _emit_fma(builder, x[i // others], y[i % others], total)
+            emit.accumulate(builder, x[i // others], y[i % others], total)
     run = min(others, count)  # numbers side by side in `out` that come from one register
     for start in range(0, len(sums), count):
-        numbers = simd.sums_of_lanes(builder, [builder.load(total) for total in sums[start : start + count]])
+        numbers = emit.sums_of_lanes(builder, [builder.load(total) for total in sums[start : start + count]])
         for lane in range(0, count, run):
             row, column = divmod(start + lane, others)
             lanes = ir.Constant(ir.VectorType(_I32, run), list(range(lane, lane + run)))
             side_by_side = builder.shuffle_vector(numbers, numbers, lanes)
-            mask = simd.tail_mask(builder, builder.sub(n, _I64(column)), run)
-            simd.store(builder, side_by_side, builder.gep(out_rows[row], [_I64(column)]), mask)
+            mask = emit.tail_mask(builder, builder.sub(n, _I64(column)), run)
+            emit.store(builder, side_by_side, builder.gep(out_rows[row], [_I64(column)]), mask)
 
 
 @intrinsic(prefer_literal=True)

@@ -6,7 +6,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from . import simd
+from . import emit, simd
 from ._jit import inlined, routine
 from .pointwise import copy, emit_run
 from .spans import span
@@ -41,36 +41,34 @@ def _emit_columns(builder, lines, n, target, pitch):
     """
     count = len(lines)
     side = min(_SIDE, count)
-    mask = simd.tail_mask(builder, n, side)
+    mask = emit.tail_mask(builder, n, side)
     registers = []
     for first in range(side):
-        pieces = [simd.load(builder, line, side, mask) for line in lines[first::side]]
+        pieces = [emit.load(builder, line, side, mask) for line in lines[first::side]]
         while len(pieces) > 1:
             n_lanes = 2 * pieces[0].type.count
             both = ir.Constant(ir.VectorType(ir.IntType(32), n_lanes), list(range(n_lanes)))
             pieces = [builder.shuffle_vector(a, b, both) for a, b in zip(pieces[::2], pieces[1::2], strict=True)]
         registers += pieces
-    registers = simd.transpose(builder, registers)
+    registers = emit.transpose(builder, registers)
     for j in reversed(range(side)):  # downwards, so that the last of the repeated rows to be stored is the true one
-        row = builder.mul(simd.clamped_row(builder, j, n), pitch)
-        simd.store(builder, registers[j], builder.gep(target, [row]))
+        row = builder.mul(emit.clamped_row(builder, j, n), pitch)
+        emit.store(builder, registers[j], builder.gep(target, [row]))
 
 
 @intrinsic
 def _gather_columns_lowered(typing_context, rows, n, numbers, source, target, pitch):
     def generate(context, builder, signature, arguments):
         rows, n, numbers, source, target, pitch = arguments
-        count = simd.lanes_of(source.type.pointee)
-        zero, step = ir.Constant(_I64, 0), ir.Constant(_I64, count)
-        columns = builder.and_(builder.add(rows, ir.Constant(_I64, count - 1)), ir.Constant(_I64, -count))
-        with cgutils.for_range_slice(builder, zero, columns, step, inc=True) as (r, _):
+        count = emit.lanes_of(source.type.pointee)
+        columns = builder.and_(builder.add(rows, _I64(count - 1)), _I64(-count))
+        with emit.steps(builder, columns, count) as r:
             lines = []
             for lane in range(count):
-                row = builder.add(r, simd.clamped_row(builder, lane, builder.sub(rows, r)))
+                row = builder.add(r, emit.clamped_row(builder, lane, builder.sub(rows, r)))
                 number = builder.load(builder.gep(numbers, [row]))
                 lines.append(builder.gep(source, [builder.mul(number, n)]))
-            side = ir.Constant(_I64, min(_SIDE, count))
-            with cgutils.for_range_slice(builder, zero, n, side, inc=True) as (j, _):
+            with emit.steps(builder, n, min(_SIDE, count)) as j:
                 place = builder.gep(target, [builder.add(builder.mul(j, pitch), r)])
                 _emit_columns(builder, [builder.gep(line, [j]) for line in lines], builder.sub(n, j), place, pitch)
         return columns

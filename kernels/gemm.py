@@ -25,10 +25,12 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from . import simd, spans
+from . import emit, simd, spans
 from ._jit import inlined, routine
 from .packing import pack_strips, pack_transposed
 from .spans import advance
+
+_I64 = ir.IntType(64)
 
 # 24 accumulators of 32 registers leave room for a row of B and a broadcast. Of 16 registers AVX2 needs one for the
 # mask, and SSE2, which has no fused multiply-add, one for the product. Larger tiles spill to the stack.
@@ -59,54 +61,46 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
     again. S that is C itself is added at the end. Rows of the panel are NV registers apart, and whole: what is beyond
     the last column is of no account.
     """
-    i64 = ir.IntType(64)
-    count = simd.lanes_of(b.type.pointee)
-    vector = ir.VectorType(b.type.pointee, count)
-    mask = simd.tail_mask(builder, builder.sub(cols, ir.Constant(i64, (nv - 1) * count)), count)
-    columns = [ir.Constant(i64, v * count) for v in range(nv)]
+    count = emit.lanes_of(b.type.pointee)
+    mask = emit.tail_mask(builder, builder.sub(cols, _I64((nv - 1) * count)), count)
+    columns = [_I64(v * count) for v in range(nv)]
     edges = [None] * (nv - 1) + [mask]
-    pitch = ir.Constant(i64, NV * count)
+    pitch = _I64(NV * count)
     in_panel, all_rows = source not in (_IN_PLACE, _PACKING), source not in (_IN_PLACE, _REST)
     if in_panel:
         b, ldb = panel, pitch
 
     def rows_of(first, stride):
-        return simd.row_pointers(builder, first, stride, mr, None if all_rows else rows)
+        return emit.row_pointers(builder, first, stride, mr, None if all_rows else rows)
 
     def load(row, masks):
         pairs = zip(columns, masks, strict=True)
-        return [simd.load(builder, builder.gep(row, [column]), count, mask) for column, mask in pairs]
+        return [emit.load(builder, builder.gep(row, [column]), count, mask) for column, mask in pairs]
 
     a_rows, c_rows = rows_of(a, sai), rows_of(c, ldc)
-    zero = ir.Constant(vector, [0.0] * count)
-    accumulators = [[cgutils.alloca_once_value(builder, zero) for _ in columns] for _ in range(mr)]
-    adds = builder.icmp_unsigned("==", builder.ptrtoint(s, i64), builder.ptrtoint(c, i64))
+    accumulators = [[emit.accumulator(builder, b.type.pointee) for _ in columns] for _ in range(mr)]
+    adds = builder.icmp_unsigned("==", builder.ptrtoint(s, _I64), builder.ptrtoint(c, _I64))
     with builder.if_then(builder.not_(adds)):
         for row, sums in zip(rows_of(s, lds), accumulators, strict=True):
             for start, total in zip(load(row, edges), sums, strict=True):
                 builder.store(start, total)
-    fma = cgutils.get_or_insert_function(
-        builder.module,
-        ir.FunctionType(vector, [vector] * 3),
-        f"llvm.fmuladd.v{count}f{64 if isinstance(vector.element, ir.DoubleType) else 32}",
-    )
     b_row, packed = cgutils.alloca_once_value(builder, b), cgutils.alloca_once_value(builder, panel)
-    step = cgutils.alloca_once_value(builder, ir.Constant(i64, 0))
+    step = cgutils.alloca_once_value(builder, _I64(0))
     with cgutils.for_range(builder, k):
         row = builder.load(b_row)
         registers = load(row, [None] * nv if in_panel else edges)
-        position = simd.opaque(builder, builder.load(step))  # or there would be a moving pointer for each row of A
+        position = emit.opaque(builder, builder.load(step))  # or there would be a moving pointer for each row of A
         for a_row, sums in zip(a_rows, accumulators, strict=True):
-            broadcast = simd.splat(builder, builder.load(builder.gep(a_row, [position])), count)
+            broadcast = emit.splat(builder, builder.load(builder.gep(a_row, [position])), count)
             for register, total in zip(registers, sums, strict=True):
-                builder.store(builder.call(fma, [broadcast, register, builder.load(total)]), total)
+                emit.accumulate(builder, broadcast, register, total)
         if source in _AHEAD:
-            ahead = builder.gep(row, [builder.mul(ldb, ir.Constant(i64, _AHEAD[source]))])
+            ahead = builder.gep(row, [builder.mul(ldb, _I64(_AHEAD[source]))])
             for column in columns:
-                simd.prefetch(builder, builder.gep(ahead, [column]))
+                emit.prefetch(builder, builder.gep(ahead, [column]))
         if source == _PACKING:
             for column, register in zip(columns, registers, strict=True):
-                simd.store(builder, register, builder.gep(builder.load(packed), [column]))
+                emit.store(builder, register, builder.gep(builder.load(packed), [column]))
             builder.store(builder.gep(builder.load(packed), [pitch]), packed)
         builder.store(builder.gep(row, [ldb]), b_row)
         builder.store(builder.add(position, sak), step)
@@ -116,7 +110,7 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
                 builder.store(builder.fadd(before, builder.load(total)), total)
     for c_row, sums in zip(c_rows, accumulators, strict=True):
         for column, mask, total in zip(columns, edges, sums, strict=True):
-            simd.store(builder, builder.load(total), builder.gep(c_row, [column]), mask)
+            emit.store(builder, builder.load(total), builder.gep(c_row, [column]), mask)
 
 
 @intrinsic(prefer_literal=True)
@@ -131,15 +125,9 @@ def _tile(typing_context, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s,
 
     def generate(context, builder, signature, arguments):
         _, nv, source, *operands = arguments
-        done = builder.append_basic_block("tile.done")
-        switch = builder.switch(builder.add(builder.shl(nv, nv.type(3)), source), done)
-        for registers, known in kernels:
-            block = builder.append_basic_block(f"tile.{registers}.{known}")
-            switch.add_case(nv.type(registers << 3 | known), block)
-            builder.position_at_end(block)
+        table = {registers << 3 | known: (registers, known) for registers, known in kernels}
+        for registers, known in emit.cases(builder, builder.add(builder.shl(nv, nv.type(3)), source), table):
             _emit_tile(builder, mr.literal_value, registers, known, *operands)
-            builder.branch(done)
-        builder.position_at_end(done)
         return context.get_dummy_value()
 
     i = types.int64

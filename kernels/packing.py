@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from . import simd, spans
+from . import emit, spans
 from ._jit import inlined
 from .spans import advance
 
@@ -19,34 +19,34 @@ _I64 = ir.IntType(64)
 
 def _emit_strips(builder, mr, k, m, a, lda, panel, pitch):
     """``panel[i // mr * pitch + p * mr + i % mr] = a[p * lda + i]`` for k x m numbers."""
-    width = ir.Constant(_I64, mr)
+    width = _I64(mr)
     rest = builder.srem(m, width)
-    whole, mask = builder.sub(m, rest), simd.tail_mask(builder, rest, mr)
+    whole, mask = builder.sub(m, rest), emit.tail_mask(builder, rest, mr)
     source, target = cgutils.alloca_once_value(builder, a), cgutils.alloca_once_value(builder, panel)
     with cgutils.for_range(builder, k):  # row by row: a row is in one page of memory
         row, place = builder.load(source), cgutils.alloca_once_value(builder, builder.load(target))
-        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole, width, inc=True) as (i, _):
-            simd.store(builder, simd.load(builder, builder.gep(row, [i]), mr), builder.load(place))
+        with emit.steps(builder, whole, mr) as i:
+            emit.store(builder, emit.load(builder, builder.gep(row, [i]), mr), builder.load(place))
             builder.store(builder.gep(builder.load(place), [pitch]), place)
-        with builder.if_then(builder.icmp_signed(">", rest, ir.Constant(_I64, 0))):
-            numbers = simd.load(builder, builder.gep(row, [whole]), mr, mask)
-            simd.store(builder, numbers, builder.load(place), mask)
+        with builder.if_then(builder.icmp_signed(">", rest, _I64(0))):
+            numbers = emit.load(builder, builder.gep(row, [whole]), mr, mask)
+            emit.store(builder, numbers, builder.load(place), mask)
         builder.store(builder.gep(row, [lda]), source)
         builder.store(builder.gep(builder.load(target), [width]), target)
 
 
 def _emit_square(builder, rows, cols, b, ldb, panel, ldp):
     """``panel[j, i] = b[i, j]`` for up to `count` x `count` numbers, through registers."""
-    count = simd.lanes_of(b.type.pointee)
+    count = emit.lanes_of(b.type.pointee)
 
     def line(start, i, n, pitch):
-        return builder.gep(start, [builder.mul(simd.clamped_row(builder, i, n), pitch)])
+        return builder.gep(start, [builder.mul(emit.clamped_row(builder, i, n), pitch)])
 
-    mask = simd.tail_mask(builder, cols, count)
-    registers = [simd.load(builder, line(b, i, rows, ldb), count, mask) for i in range(count)]
-    registers = simd.transpose(builder, registers)
+    mask = emit.tail_mask(builder, cols, count)
+    registers = [emit.load(builder, line(b, i, rows, ldb), count, mask) for i in range(count)]
+    registers = emit.transpose(builder, registers)
     for i in reversed(range(count)):  # downwards, so that the last of the repeated rows to be stored is the true one
-        simd.store(builder, registers[i], line(panel, i, cols, ldp))
+        emit.store(builder, registers[i], line(panel, i, cols, ldp))
 
 
 @intrinsic(prefer_literal=True)

@@ -9,7 +9,8 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from .simd import Lanes, absolute, fma, lanes_of, load, splat, store, tail_mask
+from .emit import cases, lanes_of, load, splat, steps, store, tail_mask
+from .simd import Lanes, absolute, fma
 
 _I1, _I64 = ir.IntType(1), ir.IntType(64)
 
@@ -17,7 +18,7 @@ _I1, _I64 = ir.IntType(1), ir.IntType(64)
 def emit_run(builder, n, function, inputs, outputs, constants, flag):
     """``outputs[:][i] = function(*inputs[:][i])`` for i < n: whole registers first, the rest under a mask."""
     count = lanes_of(inputs[0].type.pointee)
-    whole = builder.and_(n, ir.Constant(_I64, -count))
+    whole = builder.and_(n, _I64(-count))
 
     def apply(start, mask):
         values = [Lanes(builder, load(builder, builder.gep(p, [start]), count, mask)) for p in inputs]
@@ -32,7 +33,7 @@ def emit_run(builder, n, function, inputs, outputs, constants, flag):
                 pointer = builder.gep(next(targets), [start])
                 store(builder, values[0].lift(result), pointer, mask)
 
-    with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole, ir.Constant(_I64, count), inc=True) as (i, _):
+    with steps(builder, whole, count) as i:
         apply(i, None)
     with builder.if_then(builder.icmp_signed("<", whole, n)):
         apply(whole, tail_mask(builder, builder.sub(n, whole), count))
@@ -83,24 +84,17 @@ def pointwise(functions, inputs, outputs, n_scalars=0):
         code, rows, n, pitch, spans, *scalars = arguments
         together = builder.icmp_signed("==", n, pitch)  # runs one after the other are one run
         n = builder.select(together, builder.mul(rows, n), n)
-        rows = builder.select(together, ir.Constant(_I64, 1), rows)
+        rows = builder.select(together, _I64(1), rows)
         starts = [builder.extract_value(spans, i) for i in range(len(signature.args[4].types))]
         numbers = [builder.extract_value(scalars[0], i) for i in range(n_scalars)]
         constants = [Lanes(builder, splat(builder, x, lanes_of(x.type))) for x in numbers]
-        flag = cgutils.alloca_once_value(builder, ir.Constant(_I64, 0))
-        done = builder.append_basic_block("pointwise.done")
-        switch = builder.switch(code, done)
-        for index, function in enumerate(functions):
-            block = builder.append_basic_block(f"pointwise.{index}")
-            switch.add_case(ir.Constant(code.type, index), block)
-            builder.position_at_end(block)
+        flag = cgutils.alloca_once_value(builder, _I64(0))
+        for function, n_inputs in cases(builder, code, dict(enumerate(zip(functions, arity, strict=True)))):
             with cgutils.for_range(builder, rows) as loop:
                 offset = builder.mul(loop.index, pitch)
                 run = [builder.gep(start, [offset]) for start in starts]
-                sources, targets = [run[i] for i in inputs[: arity[index]]], [run[i] for i in outputs]
+                sources, targets = [run[i] for i in inputs[:n_inputs]], [run[i] for i in outputs]
                 emit_run(builder, n, function, sources, targets, constants, flag)
-            builder.branch(done)
-        builder.position_at_end(done)
         return builder.load(flag)
 
     i = types.int64

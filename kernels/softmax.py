@@ -8,7 +8,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from . import simd
+from . import emit
 from .elementary import exp, log1p
 from .simd import Lanes, where
 
@@ -20,7 +20,7 @@ class _Row:
 
     def __init__(self, builder, k, spans):
         self.builder, self.k, self.spans = builder, k, spans
-        self.count = simd.lanes_of(spans[0].type.pointee)
+        self.count = emit.lanes_of(spans[0].type.pointee)
         self.vector = ir.VectorType(spans[0].type.pointee, self.count)
 
     def total(self, start):
@@ -32,23 +32,23 @@ class _Row:
 
         A result is written over the span at its place, unless it is None.
         """
-        builder, zero, step = self.builder, ir.Constant(_I64, 0), ir.Constant(_I64, self.count)
-        with cgutils.for_range_slice(builder, zero, self.k, step, inc=True) as (j, _):
-            mask = simd.tail_mask(builder, builder.sub(self.k, j), self.count)
+        builder = self.builder
+        with emit.steps(builder, self.k, self.count) as j:
+            mask = emit.tail_mask(builder, builder.sub(self.k, j), self.count)
             places = [builder.gep(span, [j]) for span in self.spans]
-            numbers = [Lanes(builder, simd.load(builder, place, self.count, mask)) for place in places]
+            numbers = [Lanes(builder, emit.load(builder, place, self.count, mask)) for place in places]
             before = [Lanes(builder, builder.load(total)) for total in totals]
             results = function(*numbers, *before)
             for place, result in zip(places, results[: len(places)], strict=True):
                 if result is not None:
-                    simd.store(builder, result.value, place, mask)
+                    emit.store(builder, result.value, place, mask)
             for total, old, new in zip(totals, before, results[len(places) :], strict=True):
                 builder.store(builder.select(mask, new.value, old.value), total)
 
     def across(self, operation, total):
         """The sum ("add") or the maximum ("max") over the numbers of a row of a running value, in every lane."""
-        number = simd.reduce(self.builder, operation, self.builder.load(total))
-        return Lanes(self.builder, simd.splat(self.builder, number, self.count))
+        number = emit.reduce(self.builder, operation, self.builder.load(total))
+        return Lanes(self.builder, emit.splat(self.builder, number, self.count))
 
 
 class _Columns(_Row):
@@ -68,11 +68,11 @@ class _Columns(_Row):
         builder = self.builder
         with cgutils.for_range(builder, self.k) as loop:
             places = [self._column(i, loop.index) for i in range(len(self.spans))]
-            numbers = [Lanes(builder, simd.load(builder, place, self.count)) for place in places]
+            numbers = [Lanes(builder, emit.load(builder, place, self.count)) for place in places]
             results = function(*numbers, *(Lanes(builder, builder.load(total)) for total in totals))
             for place, result in zip(places, results[: len(places)], strict=True):
                 if result is not None:
-                    simd.store(builder, result.value, place)
+                    emit.store(builder, result.value, place)
             for total, new in zip(totals, results[len(places) :], strict=True):
                 builder.store(new.value, total)
 
@@ -87,29 +87,29 @@ class _ShortRows(_Columns):
         """`rows` of the lanes are in use. The spans at `inputs` are read; `store` writes those at `outputs`."""
         super().__init__(builder, k, spans, None)
         self.rows, self.outputs = rows, outputs
-        self.mask = simd.tail_mask(builder, k, self.count)
+        self.mask = emit.tail_mask(builder, k, self.count)
         self.columns = [cgutils.alloca_once(builder, ir.ArrayType(self.vector, self.count)) for _ in spans]
         for i in inputs:
-            lanes = [simd.load(builder, self._row(spans[i], lane), self.count, self.mask) for lane in range(self.count)]
-            for j, column in enumerate(simd.transpose(builder, lanes)):
-                simd.store(builder, column, self._column(i, ir.Constant(_I64, j)))
+            lanes = [emit.load(builder, self._row(spans[i], lane), self.count, self.mask) for lane in range(self.count)]
+            for j, column in enumerate(emit.transpose(builder, lanes)):
+                emit.store(builder, column, self._column(i, _I64(j)))
 
     def _row(self, span, lane):
         """Where the row of a lane starts; beyond the last, which is computed several times, that."""
-        row = simd.clamped_row(self.builder, lane, self.rows)
+        row = emit.clamped_row(self.builder, lane, self.rows)
         return self.builder.gep(span, [self.builder.mul(row, self.k)])
 
     def _column(self, i, j):
-        register = self.builder.gep(self.columns[i], [ir.Constant(_I64, 0), j])
+        register = self.builder.gep(self.columns[i], [_I64(0), j])
         return self.builder.bitcast(register, self.vector.element.as_pointer())
 
     def store(self):
         builder = self.builder
         for i in self.outputs:
-            places = [self._column(i, ir.Constant(_I64, j)) for j in range(self.count)]
-            columns = [simd.load(builder, place, self.count) for place in places]
-            for lane, row in enumerate(simd.transpose(builder, columns)):
-                simd.store(builder, row, self._row(self.spans[i], lane), self.mask)
+            places = [self._column(i, _I64(j)) for j in range(self.count)]
+            columns = [emit.load(builder, place, self.count) for place in places]
+            for lane, row in enumerate(emit.transpose(builder, columns)):
+                emit.store(builder, row, self._row(self.spans[i], lane), self.mask)
 
 
 def _emit_softmax(row):
@@ -144,26 +144,26 @@ def _emit_softmax_backward(row):
     row.each(lambda a, g: (None, where((a >= m) & alone, -others, g)))
 
 
-def _row_kernel(emit, inputs, outputs):
-    """A kernel (rows, k, spans) that does what `emit` does to each row; which spans it reads, and which it writes."""
+def _row_kernel(emit_row, inputs, outputs):
+    """A kernel (rows, k, spans) that does to each row what `emit_row` does: which spans that reads, which it writes."""
 
     @intrinsic
     def apply(typing_context, rows, k, spans):
         def generate(context, builder, signature, arguments):
             rows, k, spans = arguments
             starts = [builder.extract_value(spans, i) for i in range(len(signature.args[2].types))]
-            count = ir.Constant(_I64, simd.lanes_of(starts[0].type.pointee))
+            count = emit.lanes_of(starts[0].type.pointee)
 
             def spans_from(row):
                 return [builder.gep(start, [builder.mul(row, k)]) for start in starts]
 
-            with builder.if_else(builder.icmp_signed("<=", k, count)) as (short, long):
-                with short, cgutils.for_range_slice(builder, ir.Constant(_I64, 0), rows, count, inc=True) as (row, _):
+            with builder.if_else(builder.icmp_signed("<=", k, _I64(count))) as (short, long):
+                with short, emit.steps(builder, rows, count) as row:
                     group = _ShortRows(builder, k, spans_from(row), builder.sub(rows, row), inputs, outputs)
-                    emit(group)
+                    emit_row(group)
                     group.store()
                 with long, cgutils.for_range(builder, rows) as loop:
-                    emit(_Row(builder, k, spans_from(loop.index)))
+                    emit_row(_Row(builder, k, spans_from(loop.index)))
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64, spans), generate
@@ -171,7 +171,7 @@ def _row_kernel(emit, inputs, outputs):
     return apply
 
 
-def _columns_kernel(emit):
+def _columns_kernel(emit_row):
     """A kernel (columns, k, pitch, spans) that does the same to k numbers in each of `columns`, whole registers."""
 
     @intrinsic
@@ -179,9 +179,8 @@ def _columns_kernel(emit):
         def generate(context, builder, signature, arguments):
             columns, k, pitch, spans = arguments
             starts = [builder.extract_value(spans, i) for i in range(len(signature.args[3].types))]
-            count = ir.Constant(_I64, simd.lanes_of(starts[0].type.pointee))
-            with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), columns, count, inc=True) as (column, _):
-                emit(_Columns(builder, k, [builder.gep(start, [column]) for start in starts], pitch))
+            with emit.steps(builder, columns, emit.lanes_of(starts[0].type.pointee)) as column:
+                emit_row(_Columns(builder, k, [builder.gep(start, [column]) for start in starts], pitch))
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64, types.int64, spans), generate

@@ -9,7 +9,7 @@ from numba.core import config
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from . import simd
+from . import emit, simd
 
 _I64 = ir.IntType(64)
 
@@ -38,7 +38,7 @@ def _lowered_span(typing_context, array, offset, size):
         array, offset, size = arguments
         fields = context.make_array(signature.args[0])(context, builder, array)
         if config.BOUNDSCHECK:
-            zero = ir.Constant(_I64, 0)
+            zero = _I64(0)
             before = builder.icmp_signed("<", offset, zero)
             beyond = builder.icmp_signed(">", builder.add(offset, size), fields.nitems)
             some = builder.icmp_signed(">", size, zero)
@@ -61,7 +61,7 @@ def _lowered_advance(typing_context, span, n):
 @intrinsic
 def _lowered_lanes(typing_context, span):
     def generate(context, builder, signature, arguments):
-        return ir.Constant(_I64, simd.lanes_of(arguments[0].type.pointee))
+        return _I64(emit.lanes_of(arguments[0].type.pointee))
 
     return types.int64(span), generate
 

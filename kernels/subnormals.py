@@ -30,11 +30,11 @@ def _plain_restore(state):
 def _lowered_flush_subnormals(typing_context):
     def generate(context, builder, signature, arguments):
         if not _HAS_MXCSR:
-            return ir.Constant(_I64, 0)
+            return _I64(0)
         slot, read, write = _mxcsr(builder)
         builder.call(read, [builder.bitcast(slot, ir.IntType(8).as_pointer())])
         before = builder.load(slot)
-        builder.store(builder.or_(before, ir.Constant(_I32, _FLUSH)), slot)
+        builder.store(builder.or_(before, _I32(_FLUSH)), slot)
         builder.call(write, [builder.bitcast(slot, ir.IntType(8).as_pointer())])
         return builder.zext(before, _I64)
 

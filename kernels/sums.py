@@ -6,7 +6,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from . import simd
+from . import emit, simd
 from ._jit import routine
 from .spans import span
 
@@ -15,24 +15,20 @@ _CHAINS = 4  # running sums: one alone would wait for each addition to end
 
 
 def _emit_column_sums(builder, rows, cols, x, pitch, out):
-    count = simd.lanes_of(x.type.pointee)
-    vector = ir.VectorType(x.type.pointee, count)
-    zero, chains = ir.Constant(vector, [0.0] * count), ir.Constant(_I64, _CHAINS)
-    whole = builder.and_(rows, ir.Constant(_I64, -_CHAINS))
-    with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), cols, ir.Constant(_I64, count), inc=True) as (j, _):
-        mask = simd.tail_mask(builder, builder.sub(cols, j), count)
-        sums = [cgutils.alloca_once(builder, vector) for _ in range(_CHAINS)]
-        for total in sums:
-            builder.store(zero, total)
+    count = emit.lanes_of(x.type.pointee)
+    whole = builder.and_(rows, _I64(-_CHAINS))
+    with emit.steps(builder, cols, count) as j:
+        mask = emit.tail_mask(builder, builder.sub(cols, j), count)
+        sums = [emit.accumulator(builder, x.type.pointee) for _ in range(_CHAINS)]
         start = builder.gep(x, [j])
 
         def add(row, total, start=start, mask=mask):
-            number = simd.load(builder, builder.gep(start, [builder.mul(row, pitch)]), count, mask)
+            number = emit.load(builder, builder.gep(start, [builder.mul(row, pitch)]), count, mask)
             builder.store(builder.fadd(builder.load(total), number), total)
 
-        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole, chains, inc=True) as (row, _):
+        with emit.steps(builder, whole, _CHAINS) as row:
             for i, total in enumerate(sums):
-                add(builder.add(row, ir.Constant(_I64, i)), total)
+                add(builder.add(row, _I64(i)), total)
         with cgutils.for_range(builder, builder.sub(rows, whole)) as loop:
             add(builder.add(whole, loop.index), sums[0])
         while len(sums) > 1:
@@ -40,7 +36,7 @@ def _emit_column_sums(builder, rows, cols, x, pitch, out):
             for low, high in zip(sums[:half], sums[half:], strict=True):
                 builder.store(builder.fadd(builder.load(low), builder.load(high)), low)
             sums = sums[:half]
-        simd.store(builder, builder.load(sums[0]), builder.gep(out, [j]), mask)
+        emit.store(builder, builder.load(sums[0]), builder.gep(out, [j]), mask)
 
 
 @intrinsic
@@ -60,15 +56,15 @@ def _column_sums_plain(rows, cols, x, pitch, out):
 
 def _emit_row_sums(builder, rows, cols, x, pitch, out, weights=None, start=None):
     """``out = sum(x, axis=1)``, or ``out = start + x @ weights``: as many rows as there are lanes together, or one."""
-    count = simd.lanes_of(x.type.pointee)
-    zero, step = ir.Constant(ir.VectorType(x.type.pointee, count), [0.0] * count), ir.Constant(_I64, count)
+    count = emit.lanes_of(x.type.pointee)
+    zero = emit.zeros(x.type.pointee)
     total = cgutils.alloca_once(builder, zero.type)
     totals = cgutils.alloca_once(builder, zero.type, size=count)
-    whole_cols = builder.and_(cols, ir.Constant(_I64, -count))
-    rest = simd.tail_mask(builder, builder.sub(cols, whole_cols), count)
+    whole_cols = builder.and_(cols, _I64(-count))
+    rest = emit.tail_mask(builder, builder.sub(cols, whole_cols), count)
 
     def numbers(source, j, mask):
-        return simd.Lanes(builder, simd.load(builder, builder.gep(source, [j]), count, mask))
+        return simd.Lanes(builder, emit.load(builder, builder.gep(source, [j]), count, mask))
 
     def add(row, j, mask):
         number, before = numbers(row, j, mask), simd.Lanes(builder, builder.load(total))
@@ -78,24 +74,24 @@ def _emit_row_sums(builder, rows, cols, x, pitch, out, weights=None, start=None)
     def total_of(index):
         row = builder.gep(x, [builder.mul(index, pitch)])
         builder.store(zero, total)
-        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole_cols, step, inc=True) as (j, _):
+        with emit.steps(builder, whole_cols, count) as j:
             add(row, j, None)
         with builder.if_then(builder.icmp_signed("<", whole_cols, cols)):
             add(row, whole_cols, rest)
         return builder.load(total)
 
-    whole = builder.and_(rows, ir.Constant(_I64, -count))
-    with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), whole, step, inc=True) as (first, _):
-        with cgutils.for_range(builder, step) as loop:
+    whole = builder.and_(rows, _I64(-count))
+    with emit.steps(builder, whole, count) as first:
+        with cgutils.for_range(builder, _I64(count)) as loop:
             builder.store(total_of(builder.add(first, loop.index)), builder.gep(totals, [loop.index]))
-        registers = [builder.load(builder.gep(totals, [ir.Constant(_I64, i)])) for i in range(count)]
-        result = simd.sums_of_lanes(builder, registers)
+        registers = [builder.load(builder.gep(totals, [_I64(i)])) for i in range(count)]
+        result = emit.sums_of_lanes(builder, registers)
         if start is not None:
-            result = builder.fadd(simd.splat(builder, builder.load(start), count), result)
-        simd.store(builder, result, builder.gep(out, [first]))
+            result = builder.fadd(emit.splat(builder, builder.load(start), count), result)
+        emit.store(builder, result, builder.gep(out, [first]))
     with cgutils.for_range(builder, builder.sub(rows, whole)) as loop:
         index = builder.add(whole, loop.index)
-        result = simd.reduce(builder, "add", total_of(index))
+        result = emit.reduce(builder, "add", total_of(index))
         if start is not None:
             result = builder.fadd(builder.load(start), result)
         builder.store(result, builder.gep(out, [index]))
@@ -138,20 +134,18 @@ def _sum_of_squares_lowered(typing_context, n, x):
     def generate(context, builder, signature, arguments):
         n, x = arguments
         double = ir.DoubleType()
-        count = simd.lanes_of(double)
+        count = emit.lanes_of(double)
         wide = ir.VectorType(double, count)
-        totals = [cgutils.alloca_once_value(builder, ir.Constant(wide, [0.0] * count)) for _ in range(_CHAINS)]
-        step = ir.Constant(_I64, _CHAINS * count)
-        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), n, step, inc=True) as (j, _):
+        totals = [emit.accumulator(builder, double) for _ in range(_CHAINS)]
+        with emit.steps(builder, n, _CHAINS * count) as j:
             for i, total in enumerate(totals):
-                at = builder.add(j, ir.Constant(_I64, i * count))
-                mask = simd.tail_mask(builder, builder.sub(n, at), count)
-                value = simd.load(builder, builder.gep(x, [at]), count, mask)
-                number = simd.Lanes(builder, value if value.type == wide else builder.fpext(value, wide))
-                before = simd.Lanes(builder, builder.load(total))
-                builder.store(simd.fma(number, number, before).value, total)
+                at = builder.add(j, _I64(i * count))
+                mask = emit.tail_mask(builder, builder.sub(n, at), count)
+                value = emit.load(builder, builder.gep(x, [at]), count, mask)
+                number = value if value.type == wide else builder.fpext(value, wide)
+                emit.accumulate(builder, number, number, total)
         a, b, c, d = (builder.load(total) for total in totals)
-        return simd.reduce(builder, "add", builder.fadd(builder.fadd(a, b), builder.fadd(c, d)))
+        return emit.reduce(builder, "add", builder.fadd(builder.fadd(a, b), builder.fadd(c, d)))
 
     return types.float64(types.int64, x), generate
 

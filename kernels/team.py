@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from . import simd
+from . import emit, simd
 from ._jit import inlined, routine
 
 # Positions in the array of int64 that a team shares, a cache line apart.
@@ -70,9 +70,9 @@ def _offer_core_lowered(typing_context):
 def _fetch_lowered(typing_context, n, start):
     def generate(context, builder, signature, arguments):
         n, start = arguments
-        line = ir.Constant(n.type, simd.lanes_of(start.type.pointee) * 64 // simd.REGISTER_BYTES)
-        with cgutils.for_range_slice(builder, ir.Constant(n.type, 0), n, line, inc=True) as (i, _):
-            simd.prefetch(builder, builder.gep(start, [i]), cache=2)
+        line = emit.lanes_of(start.type.pointee) * 64 // simd.REGISTER_BYTES
+        with emit.steps(builder, n, line) as i:
+            emit.prefetch(builder, builder.gep(start, [i]), cache=2)
         return context.get_dummy_value()
 
     return types.void(types.int64, start), generate

@@ -80,7 +80,7 @@ def test_no_numba_above_the_kernels(path):
 
 
 # Who emits LLVM code may name what that takes; _jit owns the decorators, __init__ asks whether there is a compiler.
-CODE_EMITTERS = {"simd", "pointwise", "gather", "packing", "gemm", "sums", "softmax", "subnormals", "team"}
+CODE_EMITTERS = {"simd", "emit", "pointwise", "gather", "packing", "gemm", "sums", "softmax", "subnormals", "team"}
 CODE_EMITTERS |= {"dropout", "own_loss", "feature_major", "spans"}
 EMITTERS_NEED = ("numba.types", "numba.core.cgutils", "numba.core.config", "numba.core.errors.TypingError")
 EMITTERS_NEED += ("numba.core.errors.NumbaError", "numba.extending.intrinsic", "llvmlite")
@@ -116,7 +116,7 @@ def identifiers(path):
 @every_file()
 def test_one_file_names_numbas_options(path):
     # LLVM's call of a reduction takes `fastmath`, too: the lanes of one register may be added pairwise
-    meant = {"fastmath"} if name_of(path) == "kernels/simd.py" else set()
+    meant = {"fastmath"} if name_of(path) == "kernels/emit.py" else set()
     assert path.name == "_jit.py" or (OPTIONS - meant).isdisjoint(identifiers(path))
 
 
