@@ -153,7 +153,8 @@ class MLP(Steps):
         for new in drawn:
             validation.check_finite("the result of weight_init", new)
         self._parameters[:] = 0
-        self._weights[:] = drawn
+        for w, new in zip(self._weights, drawn, strict=True):
+            w[...] = new
         self._reset_optimizer()
 
     # --- training and prediction ----------------------------------------------------------------------------------
