@@ -144,9 +144,10 @@ class _Loop:
         self.norms: list[list[float]] = []
         self.seconds = 0.0  # of an epoch
         self.n, self.weight = n, data.weight
-        network.learning_rate = est.learning_rate_
         given = est.learning_rate
         self.schedule = SCHEDULES.get(given) if isinstance(given, str) else given
+        # a schedule gives each step its own, and may have ended at 0, which is no network's
+        network.learning_rate = est.learning_rate_ if self.schedule is None else est.learning_rate_init
         est.loss_curve_ = list(est.loss_curve_)  # a fit that fails leaves the old lists alone
         est.history_ = {name: list(values) for name, values in getattr(est, "history_", {}).items()}
         if est.early_stopping:

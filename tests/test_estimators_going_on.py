@@ -74,6 +74,19 @@ def fade(t):
     return 1 - 0.9 * t
 
 
+def to_nothing(t):
+    return 1.0 if t < 0.5 else 0.0
+
+
+def test_a_schedule_that_ended_at_0_begins_anew():
+    model = MLPClassifier(**SMALL, learning_rate=to_nothing, max_iter=4).fit(X, Y)
+    assert model.learning_rate_ == 0
+    before = model.coefs_[0].copy()
+    assert pickled(model).fit(X, Y).history_["learning_rate"][4:] == model.history_["learning_rate"]
+    model.fit(X, Y)
+    assert (model.coefs_[0] != before).any()
+
+
 def stop_after(epochs):
     return lambda model, epoch, logs: epoch + 1 == epochs
 
