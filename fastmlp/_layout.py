@@ -1,6 +1,6 @@
 """Where everything lies: parameters in one flat vector, activations in one flat workspace."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -10,7 +10,7 @@ from . import _validation as validation
 from .kernels import activations, dropout, network
 
 Array = NDArray[Any]
-Place = tuple[int, tuple[int, int]]  # where an array starts in a vector, and its shape
+Places = list[tuple[int, tuple[int, int]]]  # where each array starts in a vector, and its shape
 _ALIGNMENT = 16  # numbers; blocks start at a cache line where the workspace does
 _FINITE = "weights", "biases"  # names of views that take no NaN; an update looks at a gradient's numbers itself
 _CROWDED = 512  # numbers: rows of a multiple of so many lie badly
@@ -19,11 +19,12 @@ _CROWDED = 512  # numbers: rows of a multiple of so many lie badly
 class Views(list[Array]):
     """Views into one flat vector. Assigning to an item copies into the vector; the length is fixed."""
 
-    __slots__ = ("layout", "name", "vector")
+    __slots__ = ("name",)
 
-    def __init__(self, views: Iterable[Array], vector: Array, name: str, layout: "Layout"):
-        list.__init__(self, views)  # made for every gradient: half the time of super()
-        self.vector, self.name, self.layout = vector, name, layout
+    def __init__(self, vector: Array, places: Places, name: str):
+        dtype, size = vector.dtype, vector.itemsize
+        super().__init__([np.ndarray(shape, dtype, vector, start * size) for start, shape in places])
+        self.name = name
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if not isinstance(index, slice):
@@ -53,6 +54,54 @@ class Views(list[Array]):
 
     def __reduce__(self) -> Any:
         return list, (list(map(np.copy, self)),)
+
+
+class Gradient(Sequence[Array]):
+    """dW or db: `Views` that are made when first looked at, since a step that only passes them on would wait for them.
+
+    Attributes
+    ----------
+    vector : ndarray
+        The gradient of all parameters.
+    places : list
+        The layout's, of weights or of biases.
+    """
+
+    __slots__ = ("_name", "_views", "places", "vector")
+
+    def __init__(self, vector: Array, places: Places, name: str):
+        self.vector, self.places, self._name, self._views = vector, places, name, None
+
+    @property
+    def views(self) -> Views:
+        """The arrays."""
+        if self._views is None:
+            self._views: Views | None = Views(self.vector, self.places, self._name)
+        return self._views
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter(self.views)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.views[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.views[index] = value
+
+    def __add__(self, other: Iterable[Array]) -> list[Array]:
+        return [*self, *other]
+
+    def __radd__(self, other: Iterable[Array]) -> list[Array]:
+        return [*other, *self]
+
+    def __repr__(self) -> str:
+        return repr(self.views)
+
+    def __reduce__(self) -> Any:
+        return self.views.__reduce__()
 
 
 class Tables(NamedTuple):
@@ -93,8 +142,8 @@ class Layout:
             end += (fan_in + 1) * fan_out
         self.n_parameters = end
         shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
-        self._weights: list[Place] = [(w, shape) for (w, _), shape in zip(self.offsets, shapes, strict=True)]
-        self._biases: list[Place] = [(b, (1, k)) for (_, b), (_, k) in zip(self.offsets, shapes, strict=True)]
+        self.weights: Places = [(w, shape) for (w, _), shape in zip(self.offsets, shapes, strict=True)]
+        self.biases: Places = [(b, (1, k)) for (_, b), (_, k) in zip(self.offsets, shapes, strict=True)]
         self._tables: dict[tuple[int, bool, tuple[float, ...], bool], Tables] = {}
 
     def __reduce__(self) -> Any:  # a copy makes its own tables: those of another version may have other columns
@@ -102,10 +151,11 @@ class Layout:
 
     def views(self, vector: Array, names: tuple[str, str] = ("weights", "biases")) -> tuple[Views, Views]:
         """Views of each W, (fan_in, fan_out), and of each b, (1, fan_out), in a flat vector."""
-        dtype, size = vector.dtype, vector.itemsize
-        weights = [np.ndarray(shape, dtype, vector, start * size) for start, shape in self._weights]
-        biases = [np.ndarray(shape, dtype, vector, start * size) for start, shape in self._biases]
-        return Views(weights, vector, names[0], self), Views(biases, vector, names[1], self)
+        return Views(vector, self.weights, names[0]), Views(vector, self.biases, names[1])
+
+    def gradient(self, vector: Array) -> tuple[Gradient, Gradient]:
+        """`vector` as dW and db."""
+        return Gradient(vector, self.weights, "dW"), Gradient(vector, self.biases, "db")
 
     def tables(self, rows: int, keep_z: bool = False, dropped: tuple[float, ...] = (), part: bool = False) -> Tables:
         """The tables for a workspace of so many rows.

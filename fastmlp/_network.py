@@ -1,6 +1,8 @@
 """The state of a network, and its calls into the kernels: arrays that are known to be good, no defaults, no checks."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,7 @@ from .kernels import losses as loss_kernels
 from .kernels import optimizers as optimizer_kernels
 from .kernels.backprop import ROWS_TOGETHER
 from .kernels.network import PARAMETER, ROW_LOSS, A
-from .losses import Loss
-from .losses import name_of as loss_name
+from .losses import Loss, name_of
 from .optimizers import Optimizer
 
 Array = NDArray[Any]
@@ -24,15 +25,15 @@ Array = NDArray[Any]
 _PIECE_ROWS = 128  # that a thread takes at least: fewer use the weights too seldom
 
 
+@dataclass(slots=True)
 class ForwardPass:
     """What a forward pass leaves for the backward pass."""
 
-    __slots__ = ("given", "output", "shown", "tables", "ws", "x")
-
-    def __init__(self, given: Any, x: Array, ws: Array, tables: Tables):
-        self.given, self.x, self.ws, self.tables = given, x, ws, tables  # given: x before it was checked
-        self.output = tables.block(ws, -1, A)
-        self.shown = read_only(self.output)  # to the user, whose changes would change the backward pass
+    given: Any  # x before it was checked
+    x: Array
+    tables: Tables
+    ws: Array
+    output: Array  # a copy for the user: read-only, since `backward` knows its numbers when it gets it back
 
 
 def read_only(array: Array) -> Array:
@@ -83,9 +84,10 @@ class Network:
         codes.append(activations.CODES.get(output_activation, activations.SOFTMAX))
         self._loss_parameter = np.array([] if isinstance(loss, str) else loss.of_outputs(layer_sizes[-1]), dtype)
         self._layout = Layout(layer_sizes, codes, self._loss_parameter.size > 0)
+        self._loss_name = name_of(loss)
         if not isinstance(loss, OwnLoss):
-            self._code: tuple[int, int] = loss_kernels.resolve(loss_name(loss), output_activation)
-        self._target_range = validation.target_range(loss_name(loss), output_activation, dtype)
+            self._code: tuple[int, int] = loss_kernels.resolve(self._loss_name, output_activation)
+        self._target_range = validation.target_range(self._loss_name, output_activation, dtype)
         self._empty = np.empty(0, dtype)  # for the arguments of kernels that a call does not have
         self._no_output = np.empty((0, 0), dtype)
         self._shuffle_state: Array | None = None  # drawn when first needed: constructing draws only weights
@@ -246,7 +248,7 @@ class Network:
             self.__dict__.setdefault("_evaluation", Evaluation(self._loss, self._dtype, self._layout.sizes[-1]))
         return self._evaluation
 
-    @property
+    @cached_property
     def _loss_codes(self) -> tuple[int, int]:
         """What the kernels take for the loss: its code and `gradient_of`, see kernels/losses.py."""
         evaluation = self._own_evaluation()
@@ -295,7 +297,7 @@ class Network:
     ) -> Array | None:
         """The gradient, one vector, after `_infer` has left all rows in `ws`; None if targets are out of range.
 
-        An empty array stands for one that there is not.
+        An empty array stands for one that there is not; for the output, for what `_infer` has left.
         """
         vector = np.empty(self._layout.n_parameters, self._dtype)
         done = backprop.backward(
@@ -310,7 +312,7 @@ class Network:
         tables = self._layout.tables(len(x))
         ws, empty = self._ready(np.empty(tables.size, self._dtype), tables), self._empty
         loss = self._total_loss(x, y, tables, ws)
-        vector = self._gradient(tables, ws, y, tables.block(ws, -1, A), empty, empty)
+        vector = self._gradient(tables, ws, y, self._no_output, empty, empty)
         assert vector is not None  # the targets have been checked
         return loss, vector
 
@@ -334,7 +336,8 @@ class Network:
         state = self.__dict__.copy()
         for name in ("_weights", "_biases", "_forward"):
             del state[name]
-        state.pop("_evaluation", None)  # an address of this process
+        for name in ("_evaluation", "_loss_codes"):  # an address of this process
+            state.pop(name, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _validation as validation
-from ._layout import Views
+from ._layout import Gradient
 from ._network import ForwardPass, Network, read_only
 from .kernels import activations, training
 from .kernels.network import A, Z
-from .losses import name_of, plain_mean
+from .losses import plain_mean
 
 Array = NDArray[Any]
 
@@ -102,7 +102,7 @@ class Steps(Network):
         Returns
         -------
         ndarray of shape (n, layer_sizes[-1])
-            Read-only: a view of what `backward` needs.
+            Read-only, so that `backward` knows what it holds.
 
         Raises
         ------
@@ -115,14 +115,16 @@ class Steps(Network):
         (2, 1)
         """
         self._forward = self._pass(X)
-        return self._forward.shown
+        return self._forward.output
 
     def _pass(self, X: ArrayLike) -> ForwardPass:
-        x = self._features(X)
+        x, dtype = self._features(X), self._dtype
         tables = self._layout.tables(len(x), keep_z=True)
-        ws = self._ready(np.empty(tables.size, self._dtype), tables)
-        self._infer(x, tables, ws, self._no_output)
-        return ForwardPass(X, x, ws, tables)
+        ws = self._ready(np.empty(tables.size, dtype), tables)
+        output = np.empty((len(x), self._layout.sizes[-1]), dtype)
+        self._infer(x, tables, ws, output)
+        output.setflags(write=False)
+        return ForwardPass(X, x, tables, ws, output)
 
     @property
     def activations(self) -> list[Array]:
@@ -166,7 +168,7 @@ class Steps(Network):
 
         Returns
         -------
-        dW, db : list of ndarray
+        dW, db : sequence of ndarray
             Shaped like `weights` and `biases`. With `return_input_gradient`, a third item.
 
         Raises
@@ -187,18 +189,17 @@ class Steps(Network):
         if f is None:
             raise RuntimeError("backward needs the values of a forward pass: call forward(X) first")
         # its own output says where forward has been; otherwise the numbers of X do
-        known = X is f.given or (output is f.shown and getattr(X, "shape", None) == f.x.shape)
+        known = X is f.given or (output is f.output and getattr(X, "shape", None) == f.x.shape)
         if not known and not validation.same(self._features(X), f.x):
             f = self._pass(X)
         n, k = len(f.x), self._layout.sizes[-1]
         validation.flag("return_input_gradient", return_input_gradient)
         if (y is None) == (output_gradient is None):
             raise ValueError(f"backward wants either y or output_gradient, got {'neither' if y is None else 'both'}")
-        kept = a = f.output
-        if output is not None and output is not f.shown:
-            given_output = validation.like("output", output, (n, k), self._dtype)
-            validation.check_finite("output", given_output)
-            kept, a = a.copy(), given_output
+        a = self._no_output
+        if output is not None and output is not f.output:
+            a = validation.like("output", output, (n, k), self._dtype)
+            validation.check_finite("output", a)
         targets, given = self._empty, self._empty
         if y is not None:
             targets = self._targets("y", y, n, look=False)
@@ -207,12 +208,12 @@ class Steps(Network):
             validation.check_finite("output_gradient", given.reshape(n, k))
         dx = np.empty(f.x.size, self._dtype) if return_input_gradient else self._empty
         vector = self._gradient(f.tables, f.ws, targets, a, given, dx)
+        if a.size > 0:  # the kernel has put what it was given in the place of the output
+            f.tables.block(f.ws, -1, A)[:] = f.output
         if vector is None:
             self._targets("y", y, n)  # raises: says what the kernel has seen, and where
         assert vector is not None
-        if kept is not a:  # the kernel has put what it was given in the place of the output
-            f.output[:] = kept
-        dW, db = self._layout.views(vector, ("dW", "db"))
+        dW, db = self._layout.gradient(vector)
         return (dW, db, dx.reshape(f.x.shape)) if return_input_gradient else (dW, db)
 
     def update_parameters(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> None:
@@ -249,12 +250,13 @@ class Steps(Network):
             )
 
     def _flat_gradient(self, dW: Sequence[ArrayLike], db: Sequence[ArrayLike]) -> Array:
-        if isinstance(dW, Views) and isinstance(db, Views):
-            ours = dW.layout is self._layout and dW.vector is db.vector
-            if ours and (dW.name, db.name) == ("dW", "db"):
+        layout = self._layout
+        if isinstance(dW, Gradient) and isinstance(db, Gradient):
+            ours = dW.places is layout.weights and db.places is layout.biases
+            if ours and dW.vector is db.vector:
                 return dW.vector
         vector = np.empty_like(self._parameters)
-        for views, given in zip(self._layout.views(vector, ("dW", "db")), (dW, db), strict=True):
+        for views, given in zip(layout.views(vector, ("dW", "db")), (dW, db), strict=True):
             views[:] = given
         return vector
 
@@ -285,12 +287,11 @@ class Steps(Network):
         >>> MLP([3, 1], output_activation="linear").compute_loss([1, 2], [1, 4])
         2.0
         """
-        loss = name_of(self._loss)
         p = validation.numeric("y_pred", y_pred).astype(np.float64)
         y = validation.numeric("y_true", y_true).astype(np.float64)
         if y.ndim == 1 and p.ndim == 2 and self._output_activation == "softmax":
             k = p.shape[1]
-            y = np.eye(k)[validation.targets("y_true", y, len(p), k, "softmax", loss, np.int64, "y_pred")]
+            y = np.eye(k)[validation.targets("y_true", y, len(p), k, "softmax", self._loss_name, np.int64, "y_pred")]
         if y.ndim == 1 and p.shape == (len(y), 1):
             y = y[:, None]
         if y.shape != p.shape or p.size == 0:
@@ -299,7 +300,7 @@ class Steps(Network):
             )
         return plain_mean(self._loss, y, p)
 
-    def loss_and_gradients(self, X: ArrayLike, y: ArrayLike) -> tuple[float, Views, Views]:
+    def loss_and_gradients(self, X: ArrayLike, y: ArrayLike) -> tuple[float, Gradient, Gradient]:
         """The objective and its gradient, without touching the network's state.
 
         Parameters
@@ -311,7 +312,7 @@ class Steps(Network):
         -------
         loss : float
             Mean over rows of the loss summed over outputs, plus ``alpha / 2 * sum(W**2)``.
-        dW, db : list of ndarray
+        dW, db : sequence of ndarray
 
         Raises
         ------
@@ -328,12 +329,11 @@ class Steps(Network):
         x = self._features(X)
         loss, vector = self._loss_and_gradient(x, self._targets("y", y, len(x)))
         penalty = self.alpha / 2 * sum(float(np.vdot(w, w)) for w in self._weights)
-        return loss / len(x) + penalty, *self._layout.views(vector, ("dW", "db"))
+        return loss / len(x) + penalty, *self._layout.gradient(vector)
 
     def _features(self, X: ArrayLike, name: str = "X", scan: bool = False) -> Array:
         return validation.features(name, X, self._layout.sizes[0], self._dtype, scan=scan)
 
     def _targets(self, name: str, y: ArrayLike | None, n: int, rows_of: str = "X", look: bool = True) -> Array:
         k, output = self._layout.sizes[-1], self._output_activation
-        loss = name_of(self._loss)
-        return validation.targets(name, y, n, k, output, loss, self._dtype, rows_of, look=look)
+        return validation.targets(name, y, n, k, output, self._loss_name, self._dtype, rows_of, look=look)

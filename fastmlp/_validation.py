@@ -193,7 +193,7 @@ def kernel_array(array: Array, dtype: Any) -> Array:
 
 def features(name: str, value: Any, n_features: int, dtype: Any, *, scan: bool = True) -> Array:
     """X as (n, n_features) in C order of `dtype`, finite if `scan` (else the caller's kernel looks)."""
-    if type(value) is np.ndarray and is_ready(value, n_features, dtype):
+    if is_ready(value, n_features, dtype):
         if scan:
             check_finite(name, value)
         return value
@@ -211,8 +211,11 @@ def features(name: str, value: Any, n_features: int, dtype: Any, *, scan: bool =
     return array
 
 
-def is_ready(array: Array, n_features: int, dtype: Any) -> bool:
+def is_ready(value: Any, n_features: int, dtype: Any) -> bool:
     """Whether there is nothing to check or to convert: a prediction takes a microsecond, and so may its checks."""
+    if type(value) is not np.ndarray:
+        return False
+    array: Array = value
     shape = array.shape
     return len(shape) == 2 and shape[1] == n_features and shape[0] > 0 and array.dtype == dtype and array.flags.carray
 
@@ -240,22 +243,27 @@ def targets(
 ) -> Array:  # fmt: skip
     """y as a flat vector: n_rows * k numbers, or n_rows class indices where the output is a softmax.
 
-    With `look` False the caller's kernel looks whether the numbers suit the loss, except after a softmax.
+    With `look` False the caller's kernel looks whether numbers and class indices are within their bounds.
 
     Raises
     ------
     ValueError
         Wrong length or shape, not finite, class indices out of range, or targets that the loss has no value for.
     """
+    if not look and output != "softmax" and is_ready(value, k, dtype) and len(value) == n_rows:
+        ready: Array = value.reshape(-1)
+        return ready
     array = numeric(name, value)
     shape = array.shape
     if shape == (n_rows, k) or (shape == (n_rows,) and (k == 1 or output == "softmax")):
         if shape == (n_rows,) and output == "softmax":
             if loss == "gamma":
                 raise ValueError(f"{name} must have shape ({n_rows}, {k}) for gamma; class indices imply zeros")
-            return _class_indices(name, array, k, dtype)
+            if look or array.dtype.kind == "f":
+                _check_class_indices(name, array, k)
+            return kernel_array(array, dtype)
         array = kernel_array(array, dtype)
-        if look or output == "softmax":
+        if look or (output == "softmax" and loss == "cross_entropy" and not _sum_to_one(array)):
             _check_range(name, array, output, loss, dtype)
         return array.reshape(-1)
     shapes = f"({n_rows}, {k})" + (f" or ({n_rows},)" if k == 1 or output == "softmax" else "")
@@ -286,6 +294,12 @@ def _check_range(name: str, array: Array, output: str, loss: str, dtype: Any) ->
             )
 
 
+def _sum_to_one(array: Array) -> bool:
+    """Whether all rows do, nearly: a quick look, and stricter than that of `_check_range`."""
+    sums = array.dot(np.ones(array.shape[1], array.dtype))
+    return bool(np.minimum.reduce(sums) > 1 - 5e-4 and np.maximum.reduce(sums) < 1 + 5e-4)
+
+
 _LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float32, np.float64)}
 _LEAST = {np.dtype(kind): float(np.finfo(kind).tiny) for kind in (np.float32, np.float64)}  # above 0
 
@@ -300,10 +314,9 @@ def target_range(loss: str, output: str, dtype: Any) -> tuple[float, float]:
     return (0.0 if loss in ("cross_entropy", "poisson") else -largest), largest
 
 
-def _class_indices(name: str, array: Array, k: int, dtype: Any) -> Array:
+def _check_class_indices(name: str, array: Array, k: int) -> None:
     wrong = np.flatnonzero(~((array >= 0) & (array < k) & (array == np.floor(array))))
     if wrong.size:
         raise ValueError(
             f"{name} must hold class indices 0 to {k - 1} (or one-hot rows), got {name}[{wrong[0]}] = {array[wrong[0]]}"
         )
-    return kernel_array(array, dtype)

@@ -211,8 +211,8 @@ def backward(
     ----------
     rows : int
     y : (rows * outputs,) or (rows,) class indices or empty
-    output : (rows, outputs)
-        What counts as the network's output in the loss; usually what `infer` wrote.
+    output : (rows, outputs) or empty
+        What counts as the network's output in the loss; empty: what `infer` left in `ws`.
     output_gradient : (rows * outputs,) or empty
         Where y is empty: dL/d output of a loss of the caller's own.
     params, layers, blocks, ws
@@ -220,7 +220,7 @@ def backward(
     loss, gradient_of : int
         See losses.py.
     low, high : float
-        Between which y must be, if it does not hold class indices.
+        Between which y must be, if it does not hold class indices, which must be integers.
     alpha : float
         The gradient of ``alpha / 2 * sum(W**2)`` is added.
     grads : (parameters,)
@@ -231,7 +231,7 @@ def backward(
     Returns
     -------
     bool
-        False, and nothing is written, if y holds a number outside [low, high].
+        False, and nothing is written, if y holds a number outside [low, high], or a class that there is not.
     """
     net, top = Net(params, layers, blocks, ws), layers.shape[0] - 1
     k, code = layers[top, FAN_OUT], layers[top, ACTIVATION]
@@ -239,12 +239,14 @@ def backward(
     a, delta = block(top, A, 0, rows, net), block(top, DELTA, 0, rows, net)
     if y.size > 0:
         dtype = y.dtype.type
-        if y.size == n and outside(0, 1, n, 0, (span(y, 0, n),), (dtype(low), dtype(high))) != 0:
+        bounds = (dtype(low), dtype(high)) if y.size == n else (dtype(0), dtype(k - 1))
+        if outside(0, 1, y.size, 0, (span(y, 0, y.size),), bounds) != 0:
             return False
         copy_targets(rows, k, y, 0, y.size // rows, output_block(TARGET, 0, rows, net))
         if code == SOFTMAX:
             softmax(rows, k, (block(top, Z, 0, rows, net), output_block(SCRATCH, 0, rows, net), a))
-        copy(0, 1, n, 0, (span(output, 0, n), a))
+        if output.size > 0:
+            copy(0, 1, n, 0, (span(output, 0, n), a))
         output_delta(0, rows, net, loss, gradient_of, 1.0 / rows)
     else:
         copy(0, 1, n, 0, (span(output_gradient, 0, n), delta))

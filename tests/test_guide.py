@@ -1,7 +1,9 @@
 """What programs written for the guide's class rely on, against its mathematics in a few lines of NumPy."""
 # ruff: noqa: NPY002  (the guide's programs seed and draw from NumPy's global state)
 
+import copy
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -245,6 +247,54 @@ def test_gradients_survive_the_next_backward(batch):
     mlp.backward(-X, y, mlp.forward(-X))
     for g, same in zip(dW, kept, strict=True):
         np.testing.assert_array_equal(g, same)
+
+
+def test_a_gradient_is_a_sequence(batch):
+    """Its arrays are made when first looked at: by whichever way, they are all there, and the same every time."""
+    X, y = batch
+    mlp, kept = MLP(SIZES, dtype=np.float64), MLP(SIZES, dtype=np.float64)
+    kept.parameters = mlp.parameters
+
+    def gradient():
+        return mlp.backward(X, y, mlp.forward(X))
+
+    expected = [g.copy() for g in gradient()[0]]
+    looks = {
+        "len": lambda dW: [dW[i] for i in range(len(dW))],
+        "negative": lambda dW: [dW[i - 3] for i in range(3)],
+        "slice": lambda dW: dW[:],
+        "list": list,
+        "star": lambda dW: [*dW],
+        "reversed": lambda dW: list(reversed(dW))[::-1],
+        "+": lambda dW: (dW + dW)[:3],
+        "+ list": lambda dW: [] + dW,  # noqa: RUF005 (the sum is what is tested)
+        "deepcopy": copy.deepcopy,
+        "pickle": lambda dW: pickle.loads(pickle.dumps(dW)),
+    }
+    for name, look in looks.items():
+        arrays = look(gradient()[0])
+        assert len(arrays) == 3, name
+        for array, wanted in zip(arrays, expected, strict=True):
+            np.testing.assert_array_equal(array, wanted, err_msg=name)
+    dW, db = gradient()
+    assert [g.shape for g in dW + db] == [W.shape for W in mlp.weights] + [b.shape for b in mlp.biases]
+    assert dW[0] is dW[0]
+    assert repr(dW) == repr(list(dW))
+
+    for g in dW + db:  # changed in place or by items, it is what the update takes
+        g *= 0.5
+    dW[1] = np.ones_like(dW[1])
+    given = [g.tolist() for g in dW], [g.tolist() for g in db]
+    mlp.update_parameters(dW, db)
+    kept.update_parameters(*given)
+    np.testing.assert_array_equal(mlp.parameters, kept.parameters)
+    for swapped in (db, dW), (dW, dW), (db, db):
+        with pytest.raises(ValueError, match=r"must have shape"):
+            mlp.update_parameters(*swapped)
+    half, _ = gradient()
+    mlp.update_parameters(half, db)  # of two passes
+    kept.update_parameters([g.tolist() for g in half], given[1])
+    np.testing.assert_array_equal(mlp.parameters, kept.parameters)
 
 
 # --- losses and predictions ---------------------------------------------------------------------------------------
