@@ -70,13 +70,14 @@ class Gradient(Sequence[Array]):
     __slots__ = ("_name", "_views", "places", "vector")
 
     def __init__(self, vector: Array, places: Places, name: str):
-        self.vector, self.places, self._name, self._views = vector, places, name, None
+        self.vector, self.places, self._name = vector, places, name
+        self._views: Views | None = None
 
     @property
     def views(self) -> Views:
         """The arrays."""
         if self._views is None:
-            self._views: Views | None = Views(self.vector, self.places, self._name)
+            self._views = Views(self.vector, self.places, self._name)
         return self._views
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,13 +211,12 @@ def features(name: str, value: Any, n_features: int, dtype: Any, *, scan: bool =
     return array
 
 
-def is_ready(value: Any, n_features: int, dtype: Any) -> bool:
+def is_ready(value: Any, n_features: int, dtype: Any) -> TypeGuard[Array]:
     """Whether there is nothing to check or to convert: a prediction takes a microsecond, and so may its checks."""
     if type(value) is not np.ndarray:
         return False
-    array: Array = value
-    shape = array.shape
-    return len(shape) == 2 and shape[1] == n_features and shape[0] > 0 and array.dtype == dtype and array.flags.carray
+    shape = value.shape
+    return len(shape) == 2 and shape[1] == n_features and shape[0] > 0 and value.dtype == dtype and value.flags.carray
 
 
 def same(a: Array, b: Array) -> bool:
@@ -251,8 +250,7 @@ def targets(
         Wrong length or shape, not finite, class indices out of range, or targets that the loss has no value for.
     """
     if not look and output != "softmax" and is_ready(value, k, dtype) and len(value) == n_rows:
-        ready: Array = value.reshape(-1)
-        return ready
+        return value.reshape(-1)
     array = numeric(name, value)
     shape = array.shape
     if shape == (n_rows, k) or (shape == (n_rows,) and (k == 1 or output == "softmax")):

@@ -328,8 +328,8 @@ class BaseMLP(TakesCallbacks, BaseEstimator):
         """The network's output for each row, (n, n_outputs_)."""
         state = self.__dict__
         network: EstimatorNetwork | None = state.get("_net")
-        if type(X) is np.ndarray and network is not None and "feature_names_in_" not in state:
-            ready: bool = validation.is_ready(X, network.layer_sizes[0], network.dtype)
+        if network is not None and "feature_names_in_" not in state:
+            ready = validation.is_ready(X, network.layer_sizes[0], network.dtype)
             if ready and network.named is self.activation and network.holds(self.coefs_, self.intercepts_):
                 with contextlib.suppress(ValueError):  # not finite: the checks below say so in scikit-learn's words
                     return network._outputs(X)
