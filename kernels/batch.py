@@ -19,10 +19,10 @@ class Samples(NamedTuple):
     y : (n * outputs,) or (n,) class indices
     row_weights : (n,) float64 or empty
         How much each row counts, more than 0: a batch's loss is the weighted mean. Empty: all the same.
-    row_numbers : (m,) int64 or empty
+    row_indices : (m,) int64 or empty
         The rows to train on; empty: all. Only read where they are shuffled.
     order : (m,) int64
-        The rows in the order of the epoch: overwritten by a permutation of `row_numbers` if they are shuffled.
+        The rows in the order of the epoch: overwritten by a permutation of `row_indices` if they are shuffled.
     """
 
     x: Any
@@ -30,7 +30,7 @@ class Samples(NamedTuple):
     starts: Any
     y: Any
     row_weights: Any
-    row_numbers: Any
+    row_indices: Any
     order: Any
 
 
@@ -80,14 +80,14 @@ def shuffle(rows, order, rng):
 
 
 @inlined
-def gather_inputs(first, rows, numbers, samples, net):
-    """Of the rows `numbers` of x, `rows` rows from row `first` of INPUT; or, of a sparse x, the first layer's Z."""
+def gather_inputs(first, rows, indices, samples, net):
+    """Of the rows `indices` of x, `rows` rows from row `first` of INPUT; or, of a sparse x, the first layer's Z."""
     x, layers = samples.x, net.layers
     if samples.starts.size == 0:
-        gather_rows(rows, layers[0, FAN_IN], numbers, span(x, 0, x.size), block(0, INPUT, first, rows, net))
+        gather_rows(rows, layers[0, FAN_IN], indices, span(x, 0, x.size), block(0, INPUT, first, rows, net))
         return
     (w, b), z = w_and_b(0, layers, net.params), block(0, Z, first, rows, net)
-    sparse_dense(rows, layers[0, FAN_OUT], numbers, x, samples.columns, samples.starts, w, b, z, layers[0, PITCH])
+    sparse_dense(rows, layers[0, FAN_OUT], indices, x, samples.columns, samples.starts, w, b, z, layers[0, PITCH])
 
 
 @routine
@@ -102,12 +102,12 @@ def total_weight(start, rows, samples):
 
 
 @routine
-def weigh(first, rows, numbers, row_weights, net):
-    """Losses and output deltas of `rows` rows from row `first`, times the weights of the rows `numbers`."""
+def weigh(first, rows, indices, row_weights, net):
+    """Losses and output deltas of `rows` rows from row `first`, times the weights of the rows `indices`."""
     top = net.layers.shape[0] - 1
     k, delta = net.layers[top, FAN_OUT], block(top, DELTA, first, rows, net)
     for r in range(rows):
-        weight = net.ws.dtype.type(row_weights[numbers[r]])
+        weight = net.ws.dtype.type(row_weights[indices[r]])
         net.ws[net.blocks[ROW_LOSS] + first + r] *= weight
         for i in range(r * k, r * k + k):
             delta[i] *= weight

@@ -62,7 +62,7 @@ def _combinations(typing_context, rows, registers, k, a, sai, sak, b, c, pitch):
 
 
 @routine
-def _combine_lowered(m, k, columns, a, sai, sak, b, c, pitch):
+def _combine_lowered(m, columns, k, a, sai, sak, b, c, pitch):
     """``C = A @ B``: row i of C is the sum over p of the rows of B, each times A's number at ``i * sai + p * sak``.
 
     `columns` of C (m, pitch) are written, whole registers; B is (k, pitch).
@@ -81,11 +81,11 @@ def _combine_lowered(m, k, columns, a, sai, sak, b, c, pitch):
         j += registers * lanes
 
 
-def _combine_plain(m, k, columns, a, sai, sak, b, c, pitch):
+def _combine_plain(m, columns, k, a, sai, sak, b, c, pitch):
     """Rows of C as sums of rows of B by NumPy's product: see `_combine_lowered`."""
-    numbers = np.lib.stride_tricks.as_strided(a, (m, k), (sai * a.itemsize, sak * a.itemsize))
+    factors = np.lib.stride_tricks.as_strided(a, (m, k), (sai * a.itemsize, sak * a.itemsize))
     with np.errstate(all="ignore"):
-        c[: m * pitch].reshape(m, pitch)[:, :columns] = numbers @ b[: k * pitch].reshape(k, pitch)[:, :columns]
+        c[: m * pitch].reshape(m, pitch)[:, :columns] = factors @ b[: k * pitch].reshape(k, pitch)[:, :columns]
 
 
 def _emit_dots(builder, four, others, m, n, columns, left, right, pitch, out, ldo):
@@ -106,11 +106,11 @@ def _emit_dots(builder, four, others, m, n, columns, left, right, pitch, out, ld
             emit.accumulate(builder, x[i // others], y[i % others], total)
     run = min(others, count)  # numbers side by side in `out` that come from one register
     for start in range(0, len(sums), count):
-        numbers = emit.sums_of_lanes(builder, [builder.load(total) for total in sums[start : start + count]])
+        dots = emit.sums_of_lanes(builder, [builder.load(total) for total in sums[start : start + count]])
         for lane in range(0, count, run):
             row, column = divmod(start + lane, others)
             lanes = ir.Constant(ir.VectorType(_I32, run), list(range(lane, lane + run)))
-            side_by_side = builder.shuffle_vector(numbers, numbers, lanes)
+            side_by_side = builder.shuffle_vector(dots, dots, lanes)
             mask = emit.tail_mask(builder, builder.sub(n, _I64(column)), run)
             emit.store(builder, side_by_side, builder.gep(out_rows[row], [_I64(column)]), mask)
 
@@ -140,17 +140,17 @@ def _dots_lowered(m, n, columns, left, right, pitch, out, ldo):
     for j in range(0, n, _WITH_FOUR):
         y, cols = advance(right, j * pitch), min(_WITH_FOUR, n - j)
         for i in range(0, m - rest, 4):
-            x, numbers = advance(left, i * pitch), advance(out, i * ldo + j)
-            _dots(4, min(4, m - i), cols, columns, x, y, pitch, numbers, ldo)
+            x, tile = advance(left, i * pitch), advance(out, i * ldo + j)
+            _dots(4, min(4, m - i), cols, columns, x, y, pitch, tile, ldo)
     left, out = advance(left, (m - rest) * pitch), advance(out, (m - rest) * ldo)
     if rest == 2:
         for j in range(0, n, _WITH_TWO):
-            y, numbers = advance(right, j * pitch), advance(out, j)
-            _dots(2, rest, min(_WITH_TWO, n - j), columns, left, y, pitch, numbers, ldo)
+            y, tile = advance(right, j * pitch), advance(out, j)
+            _dots(2, rest, min(_WITH_TWO, n - j), columns, left, y, pitch, tile, ldo)
     elif rest == 1:
         for j in range(0, n, _WITH_ONE):
-            y, numbers = advance(right, j * pitch), advance(out, j)
-            _dots(1, rest, min(_WITH_ONE, n - j), columns, left, y, pitch, numbers, ldo)
+            y, tile = advance(right, j * pitch), advance(out, j)
+            _dots(1, rest, min(_WITH_ONE, n - j), columns, left, y, pitch, tile, ldo)
 
 
 def _dots_plain(m, n, columns, left, right, pitch, out, ldo):

@@ -1,4 +1,4 @@
-"""The rows of a batch, picked by their numbers: inputs and targets, one after the other or as columns."""
+"""The rows of a batch, picked by their indices: inputs and targets, one after the other or as columns."""
 
 import numpy as np
 from llvmlite import ir
@@ -16,21 +16,21 @@ _SIDE = 4  # of the small matrices that are turned round together: many rows hav
 
 
 @intrinsic
-def _gather_rows_lowered(typing_context, rows, n, numbers, source, target):
+def _gather_rows_lowered(typing_context, rows, n, indices, source, target):
     def generate(context, builder, signature, arguments):
-        rows, n, numbers, source, target = arguments
+        rows, n, indices, source, target = arguments
         with cgutils.for_range(builder, rows) as loop:
-            row = builder.gep(source, [builder.mul(builder.load(builder.gep(numbers, [loop.index])), n)])
+            row = builder.gep(source, [builder.mul(builder.load(builder.gep(indices, [loop.index])), n)])
             place = builder.gep(target, [builder.mul(loop.index, n)])
             emit_run(builder, n, lambda x: x, [row], [place], [], None)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, numbers, source, target), generate
+    return types.void(types.int64, types.int64, indices, source, target), generate
 
 
-def _gather_rows_plain(rows, n, numbers, source, target):
-    """``target[r] = source[numbers[r]]`` for `rows` rows of n numbers; `numbers`, `source` and `target` are spans."""
-    target[: rows * n] = source[(numbers[:rows, None] * n + np.arange(n)).ravel()]
+def _gather_rows_plain(rows, n, indices, source, target):
+    """``target[r] = source[indices[r]]`` for `rows` rows of n numbers; `indices`, `source` and `target` are spans."""
+    target[: rows * n] = source[(indices[:rows, None] * n + np.arange(n)).ravel()]
 
 
 def _emit_columns(builder, lines, n, target, pitch):
@@ -57,31 +57,31 @@ def _emit_columns(builder, lines, n, target, pitch):
 
 
 @intrinsic
-def _gather_columns_lowered(typing_context, rows, n, numbers, source, target, pitch):
+def _gather_columns_lowered(typing_context, rows, n, indices, source, target, pitch):
     def generate(context, builder, signature, arguments):
-        rows, n, numbers, source, target, pitch = arguments
+        rows, n, indices, source, target, pitch = arguments
         count = emit.lanes_of(source.type.pointee)
         columns = builder.and_(builder.add(rows, _I64(count - 1)), _I64(-count))
         with emit.steps(builder, columns, count) as r:
             lines = []
             for lane in range(count):
                 row = builder.add(r, emit.clamped_row(builder, lane, builder.sub(rows, r)))
-                number = builder.load(builder.gep(numbers, [row]))
-                lines.append(builder.gep(source, [builder.mul(number, n)]))
+                index = builder.load(builder.gep(indices, [row]))
+                lines.append(builder.gep(source, [builder.mul(index, n)]))
             with emit.steps(builder, n, min(_SIDE, count)) as j:
                 place = builder.gep(target, [builder.add(builder.mul(j, pitch), r)])
                 _emit_columns(builder, [builder.gep(line, [j]) for line in lines], builder.sub(n, j), place, pitch)
         return columns
 
     i = types.int64
-    return types.int64(i, i, numbers, source, target, i), generate
+    return types.int64(i, i, indices, source, target, i), generate
 
 
-def _gather_columns_plain(rows, n, numbers, source, target, pitch):
+def _gather_columns_plain(rows, n, indices, source, target, pitch):
     """`gather_columns`, by NumPy."""
     lanes = simd.REGISTER_BYTES // source.itemsize
     columns = -(-rows // lanes) * lanes
-    picked = numbers[np.minimum(np.arange(columns), rows - 1)]
+    picked = indices[np.minimum(np.arange(columns), rows - 1)]
     target[: n * pitch].reshape(n, pitch)[:, :columns] = source[picked * n + np.arange(n)[:, None]]
     return columns
 
@@ -91,36 +91,36 @@ _gather_columns = _gather_columns_plain if config.DISABLE_JIT else _gather_colum
 
 
 @routine
-def gather_columns(rows, n, numbers, source, target, pitch):
-    """``target[:, r] = source[numbers[r]]`` for `rows` rows of n numbers, to rows of `pitch` numbers.
+def gather_columns(rows, n, indices, source, target, pitch):
+    """``target[:, r] = source[indices[r]]`` for `rows` rows of n numbers, to rows of `pitch` numbers.
 
     Whole registers are written; the columns beyond the last are like that. Returns how many columns there are.
     """
-    return _gather_columns(rows, n, numbers, source, target, pitch)
+    return _gather_columns(rows, n, indices, source, target, pitch)
 
 
 @routine
-def gather_target_columns(rows, k, numbers, y, width, target, pitch):
-    """The k targets of each of the rows `numbers`, as columns: of k numbers of y, or of one (`width`), a class."""
+def gather_target_columns(rows, k, indices, y, width, target, pitch):
+    """The k targets of each of the rows `indices`, as columns: of k numbers of y, or of one (`width`), a class."""
     if width == k:
-        gather_columns(rows, k, numbers, span(y, 0, y.size), target, pitch)
+        gather_columns(rows, k, indices, span(y, 0, y.size), target, pitch)
         return
     for i in range(k * pitch):
         target[i] = 0
     for r in range(rows):
-        target[int(y[numbers[r]]) * pitch + r] = 1
+        target[int(y[indices[r]]) * pitch + r] = 1
 
 
 @routine
-def gather_targets(rows, k, numbers, y, width, target):
-    """The k targets of each of the rows `numbers` to `target`: from k numbers of y, or from one (`width`), a class."""
+def gather_targets(rows, k, indices, y, width, target):
+    """The k targets of each of the rows `indices` to `target`: from k numbers of y, or from one (`width`), a class."""
     if width == k:
-        gather_rows(rows, k, numbers, span(y, 0, y.size), target)
+        gather_rows(rows, k, indices, span(y, 0, y.size), target)
         return
     for i in range(rows * k):
         target[i] = 0
     for r in range(rows):
-        target[r * k + int(y[numbers[r]])] = 1
+        target[r * k + int(y[indices[r]])] = 1
 
 
 @inlined

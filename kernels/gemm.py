@@ -135,7 +135,7 @@ def _tile(typing_context, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s,
 
 
 @intrinsic(prefer_literal=True)
-def _panel(typing_context, like, size):
+def _stack_memory(typing_context, like, size):
     """So many bytes of uninitialised memory on the stack of the caller, as a span of the type of `like`."""
 
     def generate(context, builder, signature, arguments):
@@ -201,7 +201,7 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
         return
     # a row of A is spread over all rows of x
     packs_a = sai == 1 and sak != 1 and m >= _PACK_ROWS and k * n > _PACK_SIZE
-    a_panel, b_panel = _panel(c, _A_PANEL), _panel(c, _B_PANEL)
+    a_panel, b_panel = _stack_memory(c, _A_PANEL), _stack_memory(c, _B_PANEL)
     together = m
     if packs_a:
         together = _A_PANEL * lanes // (simd.REGISTER_BYTES * (MR * depth + _STRIP_GAP)) * MR
@@ -209,7 +209,7 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
     while i < m:  # not range: it would divide by its step, for longer than a small product takes
         rows = min(together, m - i)
         source = _PANEL if sbj != 1 else _PACKING if rows > MR else _IN_PLACE
-        start, pitch = advance(s, i * lds), lds
+        block_s, s_stride = advance(s, i * lds), lds
         p = 0
         while p < k or p == 0:
             kc = min(depth, k - p)
@@ -228,10 +228,10 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
                     pack_transposed(kc, cols, block_b, sbj, b_panel, NV * lanes)
                 _tiles(
                     source, rows, cols, nv, kc, block_a, next_a, row_stride, col_stride, block_b, sbk,
-                    advance(start, j), pitch, advance(c, i * ldc + j), ldc, b_panel,
+                    advance(block_s, j), s_stride, advance(c, i * ldc + j), ldc, b_panel,
                 )  # fmt: skip
                 j += cols
-            start, pitch = advance(c, i * ldc), ldc  # further blocks of k are added to the first one
+            block_s, s_stride = advance(c, i * ldc), ldc  # further blocks of k are added to the first one
             p += depth
         i += together
 

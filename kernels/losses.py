@@ -1,10 +1,10 @@
 """Losses. To add one: write its function, a row in TABLE, and what is reported of it, in fastmlp/losses.py.
 
-A row's function takes, for one number, (z, a, y): the score, the output and the target, and, if the row names a
-`parameter`, that parameter's value for the output. It gives the loss and a gradient; `gradient_of` says with respect to
-what. A row with an `output` is the pair's own formula, from raw scores:
-no logarithm of a rounded probability, hence no clipping constant and no overflow. A row without one serves every other
-output activation through its derivative.
+A row's function takes, for one number, (z, a, y): the pre-activation, the output and the target, and, if the row names
+a `parameter`, that parameter's value for the output. It gives the loss and a gradient; `gradient_of` says with respect
+to what. A row with an `activation` is the pair's own formula, from z itself: no logarithm of a rounded probability,
+hence no clipping constant and no overflow. A row without one serves every other output activation through its
+derivative.
 """
 
 import math
@@ -131,7 +131,7 @@ def softmax_gamma(log_a, a, y):
 class Loss(NamedTuple):
     name: str
     function: object
-    output: str | None = None  # the only output activation that it serves, or all that have no row of their own
+    activation: str | None = None  # the only one of outputs that it serves, or all that have no row of their own
     gradient_of: int = OUTPUT
     parameter: str | None = None  # the name of a number that each output has one of
 
@@ -162,11 +162,11 @@ TABLE = (
 NAMES = tuple(dict.fromkeys(row.name for row in TABLE))
 
 
-def resolve(name, output):
-    """The code of the row that serves loss `name` after the output activation `output`, and its `gradient_of`."""
-    for wanted in (output, None):
+def resolve(name, activation):
+    """The code of the row that serves loss `name` after the output activation, and its `gradient_of`."""
+    for wanted in (activation, None):
         for code, row in enumerate(TABLE):
-            if (row.name, row.output) == (name, wanted):
+            if (row.name, row.activation) == (name, wanted):
                 return code, row.gradient_of
     raise KeyError(name)
 
@@ -239,10 +239,10 @@ def softmax_binary_cross_entropy(rows, k, log_a, a, y, value, delta, scale):
 
 
 @inlined
-def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, value, delta, row_loss, scale):
+def losses_and_delta(activation, loss, gradient_of, rows, k, z, a, y, parameter, value, delta, row_loss, scale):
     """Losses and the output layer's delta from its outputs.
 
-    Spans of rows x k numbers: `z` scores (log a after a softmax), `a` outputs, `y` targets and the loss's `parameter`
+    Spans of rows x k numbers: `z` (log a after a softmax), `a` outputs, `y` targets and the loss's `parameter`
     (anything, if it has none) are read; `delta`, ``scale * dL/dz``, is written, and, of several outputs, `value`
     (scratch, may be z). `row_loss` (rows numbers) is written: the loss of each row, summed over its outputs. `scale` is
     of the spans' type.
@@ -259,7 +259,7 @@ def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, val
     else:
         pointwise_loss(loss, rows, k, k, z, a, y, parameter, value, delta, scale)
     if gradient_of == OUTPUT or gradient_of == OWN:  # noqa: SIM109 (a tuple takes longer to compile)
-        activate_backward(output, rows, k, k, delta, z, a)
+        activate_backward(activation, rows, k, k, delta, z, a)
     elif gradient_of == LOG_OUTPUT:
         softmax_backward(rows, k, (a, delta))
     if k > 1:
@@ -268,7 +268,7 @@ def losses_and_delta(output, loss, gradient_of, rows, k, z, a, y, parameter, val
 
 @inlined
 def losses_and_delta_columns(
-    output, loss, gradient_of, columns, k, pitch, z, a, y, parameter, value, delta, row_loss, scale
+    activation, loss, gradient_of, columns, k, pitch, z, a, y, parameter, value, delta, row_loss, scale
 ):  # fmt: skip
     """The same for feature-major spans: k rows of `pitch` numbers, of which `columns` count, a row of the batch each.
 
@@ -278,7 +278,7 @@ def losses_and_delta_columns(
         value = row_loss
     pointwise_loss(loss, k, columns, pitch, z, a, y, parameter, value, delta, scale)
     if gradient_of == OUTPUT:
-        activate_backward(output, k, columns, pitch, delta, z, a)
+        activate_backward(activation, k, columns, pitch, delta, z, a)
     elif gradient_of == LOG_OUTPUT:
         softmax_backward_columns(columns, k, pitch, (a, delta))
     if k > 1:

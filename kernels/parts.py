@@ -76,7 +76,7 @@ def forward_columns(first, rows, columns, net, key):
         fan_in, fan_out, pitch, code = layers[l, FAN_IN], layers[l, FAN_OUT], layers[l, PITCH], layers[l, ACTIVATION]
         x, size = block_columns(l, INPUT, fan_in + 1, net), (fan_in + 1) * fan_out
         z, a = block_columns(l, Z, fan_out, net), block_columns(l, A, fan_out, net)
-        combine(fan_out, fan_in + 1, columns, span(net.params, layers[l, W], size), ONE, fan_out, x, z, pitch)
+        combine(fan_out, columns, fan_in + 1, span(net.params, layers[l, W], size), ONE, fan_out, x, z, pitch)
         if code == SOFTMAX:
             softmax_columns(columns, fan_out, pitch, (z, output_block_columns(SCRATCH, net), a))
         else:
@@ -105,11 +105,11 @@ def output_delta_columns(rows, columns, net, loss, gradient_of, scale):
 
 
 @routine
-def weigh_columns(rows, numbers, row_weights, net):
-    """Losses and output deltas, times the weights of the rows `numbers`."""
+def weigh_columns(rows, indices, row_weights, net):
+    """Losses and output deltas, times the weights of the rows `indices`."""
     top = net.layers.shape[0] - 1
     for r in range(rows):
-        weight = net.ws.dtype.type(row_weights[numbers[r]])
+        weight = net.ws.dtype.type(row_weights[indices[r]])
         net.ws[net.blocks[ROW_LOSS] + r] *= weight
         for j in range(net.layers[top, FAN_OUT]):
             net.ws[net.layers[top, DELTA] + j * net.layers[top, PITCH] + r] *= weight
@@ -123,7 +123,7 @@ def recursion_columns(first, rows, columns, net, key):
         fan_in, fan_out, pitch = layers[l, FAN_IN], layers[l, FAN_OUT], layers[l, PITCH]
         w, delta = span(net.params, layers[l, W], fan_in * fan_out), block_columns(l, DELTA, fan_out, net)
         below = block_columns(l - 1, DELTA, fan_in, net)
-        combine(fan_in, fan_out, columns, w, fan_out, ONE, delta, below, pitch)
+        combine(fan_in, columns, fan_out, w, fan_out, ONE, delta, below, pitch)
         if layers[l, KEEP] < ALL:
             drop_inputs_columns(l, first, rows, net, key, layers[l - 1, DELTA], layers[l - 1, DELTA])
         z, a = block_columns(l - 1, Z, fan_in, net), block_columns(l - 1, A, fan_in, net)
@@ -159,13 +159,13 @@ def gradients_of_parts(batch, samples, net, choices, zeros, grads, losses, membe
     begin, stop = share(batch.rows, part_rows, member, members)
     for first in range(begin, stop, part_rows):
         i, rows = first // part_rows, min(part_rows, stop - first)
-        numbers = span(samples.order, batch.start + first, rows)
-        columns = gather_columns(rows, n, numbers, span(x, 0, x.size), block_columns(0, INPUT, n, net), pitch)
-        gather_target_columns(rows, k, numbers, samples.y, batch.width, output_block_columns(TARGET, net), pitch)
+        indices = span(samples.order, batch.start + first, rows)
+        columns = gather_columns(rows, n, indices, span(x, 0, x.size), block_columns(0, INPUT, n, net), pitch)
+        gather_target_columns(rows, k, indices, samples.y, batch.width, output_block_columns(TARGET, net), pitch)
         forward_columns(first, rows, columns, net, batch.key)
         output_delta_columns(rows, columns, net, choices.loss, choices.gradient_of, batch.scale)
         if samples.row_weights.size > 0:
-            weigh_columns(rows, numbers, samples.row_weights, net)
+            weigh_columns(rows, indices, samples.row_weights, net)
         recursion_columns(first, rows, columns, net, batch.key)
         gradient_columns(columns, net, zeros, grads, i * params.size)
         losses[i] = sum_of_losses(rows, net.ws, net.blocks[ROW_LOSS])

@@ -14,7 +14,7 @@ from . import emit, simd
 _I64 = ir.IntType(64)
 
 
-def _plain_span(array, offset, size):
+def _span_plain(array, offset, size):
     """``array.ravel()[offset:]``, of which `size` numbers will be used: what the functions of the kernels take.
 
     Compiled it is the address, a single machine word, and ``NUMBA_BOUNDSCHECK=1`` has it looked at.
@@ -24,13 +24,13 @@ def _plain_span(array, offset, size):
     return array.reshape(-1)[offset:]
 
 
-def _plain_advance(span, n):
+def _advance_plain(span, n):
     """The span that starts `n` numbers further on."""
     return span[n:]
 
 
 @intrinsic
-def _lowered_span(typing_context, array, offset, size):
+def _span_lowered(typing_context, array, offset, size):
     if array.layout != "C":
         raise TypingError("an array for a kernel must be in C order: np.ascontiguousarray makes such a one")
 
@@ -51,7 +51,7 @@ def _lowered_span(typing_context, array, offset, size):
 
 
 @intrinsic
-def _lowered_advance(typing_context, span, n):
+def _advance_lowered(typing_context, span, n):
     def generate(context, builder, signature, arguments):
         return builder.gep(arguments[0], [arguments[1]])
 
@@ -59,24 +59,24 @@ def _lowered_advance(typing_context, span, n):
 
 
 @intrinsic
-def _lowered_lanes(typing_context, span):
+def _lanes_lowered(typing_context, span):
     def generate(context, builder, signature, arguments):
         return _I64(emit.lanes_of(arguments[0].type.pointee))
 
     return types.int64(span), generate
 
 
-def _plain_lanes(span):
+def _lanes_plain(span):
     """How many numbers of the span fill a register."""
     return simd.REGISTER_BYTES // span.itemsize
 
 
-def _plain_same_dtype(array, other):
+def _same_dtype_plain(array, other):
     """TypingError, when that is compiled, if the two arrays hold numbers of different types."""
 
 
 @intrinsic
-def _lowered_same_dtype(typing_context, array, other):
+def _same_dtype_lowered(typing_context, array, other):
     if array.dtype != other.dtype:
         raise TypingError(f"arrays for a kernel must be of one dtype, the network's: {other.dtype}, not {array.dtype}")
 
@@ -86,7 +86,7 @@ def _lowered_same_dtype(typing_context, array, other):
     return types.void(array, other), generate
 
 
-span = _plain_span if config.DISABLE_JIT else _lowered_span
-advance = _plain_advance if config.DISABLE_JIT else _lowered_advance
-lanes = _plain_lanes if config.DISABLE_JIT else _lowered_lanes
-same_dtype = _plain_same_dtype if config.DISABLE_JIT else _lowered_same_dtype
+span = _span_plain if config.DISABLE_JIT else _span_lowered
+advance = _advance_plain if config.DISABLE_JIT else _advance_lowered
+lanes = _lanes_plain if config.DISABLE_JIT else _lanes_lowered
+same_dtype = _same_dtype_plain if config.DISABLE_JIT else _same_dtype_lowered

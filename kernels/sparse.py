@@ -12,28 +12,28 @@ from .spans import advance
 
 
 @routine
-def sparse_dense(rows, fan_out, numbers, x, columns, starts, w, b, z, ldz):
-    """``z = x[numbers] @ W + b`` for `rows` rows; W (fan_in, fan_out), b (fan_out,), z (rows, fan_out) are spans.
+def sparse_dense(rows, fan_out, indices, x, columns, starts, w, b, z, ldz):
+    """``z = x[indices] @ W + b`` for `rows` rows; W (fan_in, fan_out), b (fan_out,), z (rows, fan_out) are spans.
 
     The rows of z are ldz apart.
     """
     for r in range(rows):
         z_row = advance(z, r * ldz)
         copy(0, 1, fan_out, 0, (b, z_row))
-        for i in range(starts[numbers[r]], starts[numbers[r] + 1]):
+        for i in range(starts[indices[r]], starts[indices[r] + 1]):
             fused_axpy(0, 1, fan_out, 0, (advance(w, columns[i] * fan_out), z_row), (x[i],))
 
 
 @routine
-def sparse_weight_gradient(first, stop, rows, fan_out, numbers, x, columns, starts, delta, ldd, dw):
-    """Rows ``first:stop`` of ``dW = x[numbers].T @ delta``; spans delta (rows, fan_out), dW (fan_in, fan_out).
+def sparse_weight_gradient(first, stop, rows, fan_out, indices, x, columns, starts, delta, ldd, dw):
+    """Rows ``first:stop`` of ``dW = x[indices].T @ delta``; spans delta (rows, fan_out), dW (fan_in, fan_out).
 
     The rows of delta are ldd apart.
     """
     for i in range(first * fan_out, stop * fan_out):
         dw[i] = 0
     for r in range(rows):
-        for i in range(starts[numbers[r]], starts[numbers[r] + 1]):
+        for i in range(starts[indices[r]], starts[indices[r] + 1]):
             column = columns[i]
             if first <= column < stop:
                 spans = advance(delta, r * ldd), advance(dw, column * fan_out)

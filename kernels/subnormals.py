@@ -17,17 +17,17 @@ _FLUSH = 0x8040
 _HAS_MXCSR = llvm.get_process_triple().startswith(("x86_64", "i686", "i386"))
 
 
-def _plain_flush_subnormals():
+def _flush_subnormals_plain():
     """Does nothing: without the compiler there is no time to be saved."""
     return 0
 
 
-def _plain_restore(state):
+def _restore_plain(state):
     """The same."""
 
 
 @intrinsic
-def _lowered_flush_subnormals(typing_context):
+def _flush_subnormals_lowered(typing_context):
     def generate(context, builder, signature, arguments):
         if not _HAS_MXCSR:
             return _I64(0)
@@ -42,7 +42,7 @@ def _lowered_flush_subnormals(typing_context):
 
 
 @intrinsic
-def _lowered_restore(typing_context, state):
+def _restore_lowered(typing_context, state):
     def generate(context, builder, signature, arguments):
         if _HAS_MXCSR:
             slot, _, write = _mxcsr(builder)
@@ -61,5 +61,5 @@ def _mxcsr(builder):
 
 
 # flush_subnormals() -> state: until restore(state), this thread counts subnormal numbers as 0.
-flush_subnormals = _plain_flush_subnormals if config.DISABLE_JIT else _lowered_flush_subnormals
-restore = _plain_restore if config.DISABLE_JIT else _lowered_restore
+flush_subnormals = _flush_subnormals_plain if config.DISABLE_JIT else _flush_subnormals_lowered
+restore = _restore_plain if config.DISABLE_JIT else _restore_lowered

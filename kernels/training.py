@@ -70,13 +70,13 @@ def deltas_of_rows(batch, samples, net, choices, zeros, member, members):
     k = net.layers[net.layers.shape[0] - 1, FAN_OUT]
     for r in range(first, stop, ROWS_TOGETHER):
         rows = min(ROWS_TOGETHER, stop - r)
-        numbers = span(samples.order, batch.start + r, rows)
-        gather_inputs(r, rows, numbers, samples, net)
-        gather_targets(rows, k, numbers, samples.y, batch.width, output_block(TARGET, r, rows, net))
+        indices = span(samples.order, batch.start + r, rows)
+        gather_inputs(r, rows, indices, samples, net)
+        gather_targets(rows, k, indices, samples.y, batch.width, output_block(TARGET, r, rows, net))
         forward(r, rows, net, batch.key, int(samples.starts.size > 0))
         output_delta(r, rows, net, choices.loss, choices.gradient_of, batch.scale)
         if samples.row_weights.size > 0:
-            weigh(r, rows, numbers, samples.row_weights, net)
+            weigh(r, rows, indices, samples.row_weights, net)
         recursion(r, rows, net, batch.key, zeros)
 
 
@@ -152,7 +152,7 @@ def train(
     for step in range(steps[0], steps[1]):
         if index == 0 and choices.shuffle:
             if member == 0:
-                shuffle(samples.row_numbers, samples.order, rng)
+                shuffle(samples.row_indices, samples.order, rng)
             if not barrier(shared, members):
                 break
         start = index * choices.batch_size

@@ -105,10 +105,10 @@ def update_weights(l, first, stop, batch, samples, net, state, track, zeros):
     fan_out = net.layers[l, FAN_OUT]
     sparse = samples.starts.size > 0 and l == 0
     if sparse:
-        numbers, delta = span(samples.order, batch.start, batch.rows), block(0, DELTA, 0, batch.rows, net)
+        indices, delta = span(samples.order, batch.start, batch.rows), block(0, DELTA, 0, batch.rows, net)
         dw, ldd = w_and_b(0, net.layers, state.grads)[0], net.layers[0, PITCH]
         x, columns, starts = samples.x, samples.columns, samples.starts
-        sparse_weight_gradient(first, stop, batch.rows, fan_out, numbers, x, columns, starts, delta, ldd, dw)
+        sparse_weight_gradient(first, stop, batch.rows, fan_out, indices, x, columns, starts, delta, ldd, dw)
     for j in range(0, fan_out, _BLOCK_COLS):
         for i in range(first, stop, MC):
             m, n = min(MC, stop - i), min(_BLOCK_COLS, fan_out - j)

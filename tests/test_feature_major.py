@@ -25,9 +25,9 @@ def lanes(dtype):
 
 
 @numba.njit
-def run_combine(m, k, columns, a, sai, sak, b, c, pitch):
+def run_combine(m, columns, k, a, sai, sak, b, c, pitch):
     places = span(a, 1, a.size - 2), span(b, 1, k * pitch), span(c, 1, m * pitch)
-    feature_major.combine(m, k, columns, places[0], sai, sak, places[1], places[2], pitch)
+    feature_major.combine(m, columns, k, places[0], sai, sak, places[1], places[2], pitch)
 
 
 @numba.njit
@@ -95,7 +95,7 @@ def test_combinations_of_rows(dtype, turned):
         a, b = (rng.standard_normal(shape).astype(dtype) for shape in ((m, k), (k, columns)))
         stored, c = (a.T if turned else a).copy(), empty(m, pitch, dtype)
         strides = (1, m) if turned else (k, 1)
-        run_combine(m, k, columns, np.pad(stored.ravel(), 1), *strides, framed(b, pitch), c, pitch)
+        run_combine(m, columns, k, np.pad(stored.ravel(), 1), *strides, framed(b, pitch), c, pitch)
         assert_framed(c, a.astype(float) @ b.astype(float), pitch, LIMITS[dtype])
 
 

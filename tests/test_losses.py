@@ -245,7 +245,7 @@ FUSED = {  # losses and gradients from scores, without overflow
 
 
 def test_the_fused_pairs_are_those_of_the_table():
-    assert set(FUSED) == {(row.output, row.name) for row in losses.TABLE if row.output is not None}
+    assert set(FUSED) == {(row.activation, row.name) for row in losses.TABLE if row.activation is not None}
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -278,10 +278,10 @@ def test_fused_pairs_at_extreme_scores(output, loss, kind, size, dtype):
 def test_resolve_prefers_the_pairs_own_row(output, loss):
     code, gradient_of = losses.resolve(loss, output)
     row = losses.TABLE[code]
-    own = [r for r in losses.TABLE if (r.name, r.output) == (loss, output)]
+    own = [r for r in losses.TABLE if (r.name, r.activation) == (loss, output)]
     assert row.name == loss
     assert row.gradient_of == gradient_of
-    assert row in own if own else row.output is None
+    assert row in own if own else row.activation is None
 
 
 def test_resolve_knows_no_other_names():
@@ -291,4 +291,4 @@ def test_resolve_knows_no_other_names():
 
 def test_softmax_has_a_row_for_every_loss():
     """Its derivative is not pointwise, so that no row for all outputs can serve it."""
-    assert {row.name for row in losses.TABLE if row.output == "softmax"} == set(losses.NAMES)
+    assert {row.name for row in losses.TABLE if row.activation == "softmax"} == set(losses.NAMES)
