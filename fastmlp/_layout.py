@@ -1,6 +1,7 @@
 """Where everything lies: parameters in one flat vector, activations in one flat workspace."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -149,6 +150,11 @@ class Layout:
 
     def __reduce__(self) -> Any:  # a copy makes its own tables: those of another version may have other columns
         return Layout, (self.sizes, self.codes, self.parametric)
+
+    @cached_property
+    def layers(self) -> Array:
+        """The table of layers for kernels that need no workspace."""
+        return self.tables(1).layers
 
     def views(self, vector: Array, names: tuple[str, str] = ("weights", "biases")) -> tuple[Views, Views]:
         """Views of each W, (fan_in, fan_out), and of each b, (1, fan_out), in a flat vector."""

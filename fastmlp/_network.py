@@ -302,7 +302,7 @@ class Network:
         vector = np.empty(self._layout.n_parameters, self._dtype)
         done = backprop.backward(
             tables.rows, y, output, output_gradient, self._parameters, tables.layers, tables.blocks, ws,
-            *self._loss_codes, *self._target_range, self.alpha, vector, dx,
+            *self._loss_codes, *self._target_range, self._alpha, vector, dx,
         )  # fmt: skip
         self._look()
         return vector if done else None
@@ -319,7 +319,7 @@ class Network:
     def _update(self, gradient: Array) -> int:
         """One update by the optimiser; what `kernels.training.apply_update` returns."""
         failure = training.apply_update(
-            self._parameters, gradient, self._slots, self._layout.tables(1).layers, self._updates,
+            self._parameters, gradient, self._slots, self._layout.layers, self._updates,
             self._optimizer_code, self._settings(), self._constants,
         )  # fmt: skip
         return int(failure)

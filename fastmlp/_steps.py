@@ -336,4 +336,6 @@ class Steps(Network):
 
     def _targets(self, name: str, y: ArrayLike | None, n: int, rows_of: str = "X", look: bool = True) -> Array:
         k, output = self._layout.sizes[-1], self._output_activation
+        if not look and output != "softmax" and validation.is_ready(y, k, self._dtype) and len(y) == n:
+            return y.reshape(-1)
         return validation.targets(name, y, n, k, output, self._loss_name, self._dtype, rows_of, look=look)

@@ -249,8 +249,6 @@ def targets(
     ValueError
         Wrong length or shape, not finite, class indices out of range, or targets that the loss has no value for.
     """
-    if not look and output != "softmax" and is_ready(value, k, dtype) and len(value) == n_rows:
-        return value.reshape(-1)
     array = numeric(name, value)
     shape = array.shape
     if shape == (n_rows, k) or (shape == (n_rows,) and (k == 1 or output == "softmax")):
