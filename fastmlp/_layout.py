@@ -1,6 +1,6 @@
 """Where everything lies: parameters in one flat vector, activations in one flat workspace."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -57,7 +57,7 @@ class Views(list[Array]):
         return list, (list(map(np.copy, self)),)
 
 
-class Gradient(Sequence[Array]):
+class Gradient(MutableSequence[Array]):
     """dW or db: `Views` that are made when first looked at, since a step that only passes them on would wait for them.
 
     Attributes
@@ -93,11 +93,26 @@ class Gradient(Sequence[Array]):
     def __setitem__(self, index: Any, value: Any) -> None:
         self.views[index] = value
 
-    def __add__(self, other: Iterable[Array]) -> list[Array]:
-        return [*self, *other]
+    def __delitem__(self, index: Any) -> None:
+        del self.views[index]
 
-    def __radd__(self, other: Iterable[Array]) -> list[Array]:
-        return [*other, *self]
+    def insert(self, index: int, value: Array) -> None:
+        self.views.insert(index, value)
+
+    def reverse(self) -> None:
+        self.views.reverse()
+
+    def copy(self) -> list[Array]:
+        return self.views.copy()
+
+    def __add__(self, other: Any) -> Any:
+        return self.views + (other.views if isinstance(other, Gradient) else other)
+
+    def __radd__(self, other: Any) -> Any:
+        return other + self.views
+
+    def __eq__(self, other: object) -> bool:
+        return self.views == (other.views if isinstance(other, Gradient) else other)
 
     def __repr__(self) -> str:
         return repr(self.views)

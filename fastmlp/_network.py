@@ -84,7 +84,6 @@ class Network:
         codes.append(activations.CODES.get(output_activation, activations.SOFTMAX))
         self._loss_parameter = np.array([] if isinstance(loss, str) else loss.of_outputs(layer_sizes[-1]), dtype)
         self._layout = Layout(layer_sizes, codes, self._loss_parameter.size > 0)
-        self._loss_name = name_of(loss)
         if not isinstance(loss, OwnLoss):
             self._code: tuple[int, int] = loss_kernels.resolve(self._loss_name, output_activation)
         self._target_range = validation.target_range(self._loss_name, output_activation, dtype)
@@ -247,6 +246,10 @@ class Network:
             # in several threads at once, perhaps: all must get the one that stays
             self.__dict__.setdefault("_evaluation", Evaluation(self._loss, self._dtype, self._layout.sizes[-1]))
         return self._evaluation
+
+    @cached_property
+    def _loss_name(self) -> str:
+        return name_of(self._loss)
 
     @cached_property
     def _loss_codes(self) -> tuple[int, int]:

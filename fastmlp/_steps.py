@@ -124,7 +124,7 @@ class Steps(Network):
         output = np.empty((len(x), self._layout.sizes[-1]), dtype)
         self._infer(x, tables, ws, output)
         output.setflags(write=False)
-        return ForwardPass(X, x, tables, ws, output)
+        return ForwardPass(X, x, tables, ws, output.view())  # which nobody can make writable
 
     @property
     def activations(self) -> list[Array]:
@@ -160,7 +160,7 @@ class Steps(Network):
         y : array-like of shape (n, layer_sizes[-1]) or (n,)
             Targets; class indices if 1-D after a softmax.
         output : array-like of shape (n, layer_sizes[-1]), optional
-            What `forward` returned.
+            What `forward` returned for X.
         output_gradient : array-like of shape (n, layer_sizes[-1]), optional
             Instead of y: dL/d output for a loss of your own. It is taken as it is, without a division by n.
         return_input_gradient : bool, default False
@@ -212,7 +212,7 @@ class Steps(Network):
             f.tables.block(f.ws, -1, A)[:] = f.output
         if vector is None:
             self._targets("y", y, n)  # raises: says what the kernel has seen, and where
-        assert vector is not None
+            raise ValueError("y has changed while backward was reading it")
         dW, db = self._layout.gradient(vector)
         return (dW, db, dx.reshape(f.x.shape)) if return_input_gradient else (dW, db)
 

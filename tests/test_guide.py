@@ -280,6 +280,16 @@ def test_a_gradient_is_a_sequence(batch):
     assert [g.shape for g in dW + db] == [W.shape for W in mlp.weights] + [b.shape for b in mlp.biases]
     assert dW[0] is dW[0]
     assert repr(dW) == repr(list(dW))
+    assert dW == dW.copy() == list(dW)
+    with pytest.raises(ValueError, match="ambiguous"):  # as of lists
+        assert dW == [g.copy() for g in dW]
+    for change in (
+        lambda: dW.append(dW[0]), lambda: dW.extend(db), dW.pop, dW.clear, dW.reverse, lambda: dW.insert(0, dW[0]),
+        lambda: dW.__delitem__(0), lambda: dW.__iadd__(dW),
+    ):  # fmt: skip
+        with pytest.raises((TypeError, ValueError), match=r"^dW(\[0\])? "):
+            change()
+    assert len(dW) == 3
 
     for g in dW + db:  # changed in place or by items, it is what the update takes
         g *= 0.5
@@ -352,6 +362,8 @@ def test_what_forward_gives_cannot_be_changed_under_backward(batch, output_activ
     for kept in (output, *mlp.activations, *mlp.pre_activations):
         with pytest.raises(ValueError, match="read-only"):
             kept -= 1
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        output.flags.writeable = True
     slope = output - 1
     dW, _ = mlp.backward(X, output_gradient=slope)
     mlp.forward(X)
