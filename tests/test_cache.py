@@ -448,6 +448,41 @@ def python(code, *arguments, **environment):
     return json.loads(result.stdout)
 
 
+def test_the_collector_of_cycles_rests_only_while_a_kernel_is_compiled():
+    """Afterwards it is as it was, also after a compilation that failed."""
+    code = """
+        import gc, json
+        from numba import TypingError, types
+        from numba.extending import intrinsic
+        from fastmlp.kernels._jit import kernel
+
+        during, after = [], []
+
+        @intrinsic
+        def look(context, x):
+            during.append(gc.isenabled())
+            if x == types.float64:
+                raise TypingError("no floats")
+            return x(x), lambda context, builder, signature, arguments: arguments[0]
+
+        @kernel
+        def through(x):
+            return look(x)
+
+        through(1)
+        after.append(gc.isenabled())
+        try:
+            through(1.0)
+        except TypingError:
+            after.append(gc.isenabled())
+        gc.disable()
+        through(True)
+        after.append(gc.isenabled())
+        print(json.dumps([sorted(set(during)), after]))
+    """
+    assert python(code, NUMBA_DISABLE_JIT="0") == [[False], [True, True, False]]
+
+
 def test_a_whole_fit_in_a_second_process_compiles_nothing():
     code = """
         import json, sys
