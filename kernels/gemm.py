@@ -148,15 +148,20 @@ def _stack_memory(typing_context, like, size):
 
 
 @inlined
-def _single_row(n, k, depth, lanes, a, sak, b, ldb, s, c):
+def _single_row(n, k, depth, lanes, a, sak, b, sbk, sbj, s, c, panel):
     """``c = s + a @ B`` for one row: there is nothing to share a panel with, so B passes by once in long strips."""
     p = 0
     while p < k or p == 0:
-        kc, ap, bp = min(depth, k - p), advance(a, p * sak), advance(b, p * ldb)
+        kc, ap, bp = min(depth, k - p), advance(a, p * sak), advance(b, p * sbk)
         j = 0
         while j < n:
-            left, bj, sj, cj = (n - j + lanes - 1) // lanes, advance(bp, j), advance(s, j), advance(c, j)
+            left, bj, ldb = (n - j + lanes - 1) // lanes, advance(bp, j * sbj), sbk
             nv = 8 if left > 7 else 4 if left > 3 else 2 if left > 1 else 1
+            if sbj != 1:
+                nv, ldb = min(nv, 2), 2 * lanes
+                pack_transposed(kc, min(n - j, ldb), bj, sbj, panel, ldb)
+                bj = panel
+            sj, cj = advance(s, j), advance(c, j)
             _tile(1, nv, _IN_PLACE, 1, min(n - j, nv * lanes), kc, ap, 0, sak, bj, ldb, sj, 0, cj, 0, c)
             j += nv * lanes
         s = c
@@ -196,12 +201,12 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
     """
     lanes = spans.lanes(c)
     depth = min(max(k, 1), KC_BYTES * lanes // simd.REGISTER_BYTES)
-    if m == 1 and sbj == 1:
-        _single_row(n, k, depth, lanes, a, sak, b, sbk, s, c)
+    a_panel, b_panel = _stack_memory(c, _A_PANEL), _stack_memory(c, _B_PANEL)
+    if m == 1:
+        _single_row(n, k, depth, lanes, a, sak, b, sbk, sbj, s, c, b_panel)
         return
     # a row of A is spread over all rows of x
     packs_a = sai == 1 and sak != 1 and m >= _PACK_ROWS and k * n > _PACK_SIZE
-    a_panel, b_panel = _stack_memory(c, _A_PANEL), _stack_memory(c, _B_PANEL)
     together = m
     if packs_a:
         together = _A_PANEL * lanes // (simd.REGISTER_BYTES * (MR * depth + _STRIP_GAP)) * MR
