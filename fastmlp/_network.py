@@ -36,13 +36,6 @@ class ForwardPass:
     output: Array  # a copy for the user: read-only, since `backward` knows its numbers when it gets it back
 
 
-def read_only(array: Array) -> Array:
-    """A view that cannot be written to."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
 class Network:
     """Parameters, optimiser state and shuffling state; what `MLP` is made of.
 

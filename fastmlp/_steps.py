@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _validation as validation
 from ._layout import Gradient
-from ._network import ForwardPass, Network, read_only
+from ._network import ForwardPass, Network
 from .kernels import activations, training
 from .kernels.network import A, Z
 from .losses import plain_mean
@@ -140,7 +140,7 @@ class Steps(Network):
         """`first`, and each layer's block of a kind."""
         f = self._forward
         blocks = [] if f is None else [f.tables.block(f.ws, l, kind) for l in range(self.num_layers - 1)]
-        return [read_only(array) for array in first + blocks]
+        return [_read_only(array) for array in first + blocks]
 
     def backward(
         self,
@@ -336,6 +336,14 @@ class Steps(Network):
 
     def _targets(self, name: str, y: ArrayLike | None, n: int, rows_of: str = "X", look: bool = True) -> Array:
         k, output = self._layout.sizes[-1], self._output_activation
+        # a batch as `backward` mostly gets it: the other way takes twice as long
         if not look and output != "softmax" and validation.is_ready(y, k, self._dtype) and len(y) == n:
             return y.reshape(-1)
         return validation.targets(name, y, n, k, output, self._loss_name, self._dtype, rows_of, look=look)
+
+
+def _read_only(array: Array) -> Array:
+    """A view that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -149,7 +149,10 @@ def _stack_memory(typing_context, like, size):
 
 @inlined
 def _single_row(n, k, depth, lanes, a, sak, b, sbk, sbj, s, c, panel):
-    """``c = s + a @ B`` for one row: there is nothing to share a panel with, so B passes by once in long strips."""
+    """``c = s + a @ B`` for one row: there is nothing to share a panel with, so B passes by once in long strips.
+
+    B that is stored transposed passes through the panel, two registers of columns at a time.
+    """
     p = 0
     while p < k or p == 0:
         kc, ap, bp = min(depth, k - p), advance(a, p * sak), advance(b, p * sbk)
