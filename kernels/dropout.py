@@ -12,7 +12,7 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from ._jit import inlined
-from .emit import clamped_row, lanes_of, load, splat, steps, store, tail_mask, zeros
+from .emit import Tail, clamped_row, lanes_of, load, splat, steps, store, zeros
 from .simd import REGISTER_BYTES
 
 ALL = 2**32  # what `keep` counts in: so many of so many numbers stay
@@ -105,12 +105,12 @@ def _drop_lowered(typing_context, key, first, rows, n, pitch, keep, source, targ
             row_key, offset = _emit_mix(builder, key, builder.add(first, row.index)), builder.mul(row.index, pitch)
             low, high = (splat(builder, half, count) for half in _emit_halves(builder, row_key))
             with steps(builder, n, count) as j:
-                mask, at = tail_mask(builder, builder.sub(n, j), count), builder.add(offset, j)
+                tail, at = Tail(builder, builder.sub(n, j), count), builder.add(offset, j)
                 columns = splat(builder, builder.trunc(j, _I32), count)
                 columns = builder.add(columns, ir.Constant(numbers, list(range(count))))
                 stays = _emit_stays(builder, columns, low, high, keep)
-                x = builder.fmul(load(builder, builder.gep(source, [at]), count, mask), scale)
-                store(builder, builder.select(stays, x, nothing), builder.gep(target, [at]), mask)
+                x = builder.fmul(load(builder, builder.gep(source, [at]), count, tail), scale)
+                store(builder, builder.select(stays, x, nothing), builder.gep(target, [at]), tail)
         return context.get_dummy_value()
 
     i = types.int64

@@ -58,40 +58,91 @@ def splat(builder, value, count):
     return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
 
 
-def tail_mask(builder, remaining, count):
-    """A mask of the first `remaining` (an i64) of `count` lanes that fill a register."""
-    integer = _I64 if count * 8 == REGISTER_BYTES else _I32  # as wide as a lane, or the mask is converted at each use
-    lanes = ir.Constant(ir.VectorType(integer, count), list(range(count)))
-    number = remaining if integer is _I64 else builder.trunc(remaining, _I32)
-    return builder.icmp_signed("<", lanes, splat(builder, number, count))
+class Tail:
+    """The first `number` (an i64) of `count` lanes; none if it is negative, all if it is more than there are.
+
+    What is left at the end of a row, where a whole register would reach into the next one.
+    """
+
+    def __init__(self, builder, number, count):
+        integer = _I64 if count * 8 == REGISTER_BYTES else _I32  # as wide as a lane, or it is converted at each use
+        lanes = ir.Constant(ir.VectorType(integer, count), list(range(count)))
+        narrow = number if integer is _I64 else builder.trunc(number, _I32)
+        self.number, self.count = number, count
+        self.mask = builder.icmp_signed("<", lanes, splat(builder, narrow, count))
 
 
-def load(builder, pointer, count, mask=None):
-    """`count` numbers from `pointer`, which need not be aligned; lanes outside `mask` are not touched and read 0."""
+def load(builder, pointer, count, tail=None):
+    """`count` numbers from `pointer`, which need not be aligned; lanes outside `tail` are not touched and read 0."""
     element = pointer.type.pointee
     vector = ir.VectorType(element, count)
     size = 8 if isinstance(element, ir.DoubleType) else 4
     source = builder.bitcast(pointer, vector.as_pointer())
-    if mask is None:
+    if tail is None:
         value = builder.load(source)
         value.align = size
         return value
-    kind = ir.FunctionType(vector, [source.type, _I32, mask.type, vector])
+    kind = ir.FunctionType(vector, [source.type, _I32, tail.mask.type, vector])
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.load.v{count}f{size * 8}.p0")
-    return builder.call(function, [source, _I32(size), mask, ir.Constant(vector, [0.0] * count)])
+    return builder.call(function, [source, _I32(size), tail.mask, ir.Constant(vector, [0.0] * count)])
 
 
-def store(builder, value, pointer, mask=None):
-    """Writes the vector `value` to `pointer`, which need not be aligned; lanes outside `mask` are left alone."""
+def store(builder, value, pointer, tail=None):
+    """Writes the vector `value` to `pointer`, which need not be aligned; lanes outside `tail` are left alone."""
+    store_rows(builder, [value], [pointer], tail)
+
+
+def store_rows(builder, values, pointers, tail=None):
+    """Writes each vector to its pointer, as `store` does, all with the same `tail`."""
+    if tail is None:
+        for value, pointer in zip(values, pointers, strict=True):
+            target = builder.bitcast(pointer, value.type.as_pointer())
+            builder.store(value, target).align = 8 if isinstance(value.type.element, ir.DoubleType) else 4
+    elif REGISTER_BYTES == 64:
+        for value, pointer in zip(values, pointers, strict=True):
+            _store_masked(builder, value, pointer, tail.mask)
+    else:
+        with builder.if_else(builder.icmp_signed(">=", tail.number, _I64(tail.count))) as (all_lanes, some):
+            with all_lanes:
+                store_rows(builder, values, pointers)
+            with some:
+                _store_pieces(builder, values, pointers, tail)
+
+
+def _store_masked(builder, value, pointer, mask):
     element, count = value.type.element, value.type.count
     size = 8 if isinstance(element, ir.DoubleType) else 4
     target = builder.bitcast(pointer, value.type.as_pointer())
-    if mask is None:
-        builder.store(value, target).align = size
-        return
     kind = ir.FunctionType(ir.VoidType(), [value.type, target.type, _I32, mask.type])
     function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.store.v{count}f{size * 8}.p0")
     builder.call(function, [value, target, _I32(size), mask])
+
+
+def _store_pieces(builder, values, pointers, tail):
+    """The first lanes of each vector, fewer than all: four together, then two, then one, as their number's bits say.
+
+    AVX2 has a store under a mask, for which CPUs of AMD take twelve cycles; SSE2 and NEON have none.
+    """
+    some = builder.icmp_signed(">", tail.number, _I64(0))
+    number = builder.select(some, tail.number, _I64(0))
+    places = [cgutils.alloca_once_value(builder, pointer) for pointer in pointers]
+    size = 1 << (tail.count - 1).bit_length() >> 1
+    while size > 0:
+        last = values[0].type.count - 1
+        first, second = (
+            ir.Constant(ir.VectorType(_I32, size), [min(lane, last) for lane in lanes])
+            for lanes in (range(size), range(size, 2 * size))
+        )
+        halves = [[builder.shuffle_vector(value, value, lanes) for lanes in (first, second)] for value in values]
+        rest = [cgutils.alloca_once_value(builder, half) for half, _ in halves]
+        with builder.if_then(builder.icmp_signed("!=", builder.and_(number, _I64(size)), _I64(0))):
+            for (half, other), place, left in zip(halves, places, rest, strict=True):
+                start = builder.load(place)
+                store(builder, half, start)
+                builder.store(builder.gep(start, [_I64(size)]), place)
+                builder.store(other, left)
+        values = [builder.load(left) for left in rest]
+        size //= 2
 
 
 def row_pointers(builder, start, stride, n, rows=None):

@@ -111,8 +111,8 @@ def _emit_dots(builder, four, others, m, n, columns, left, right, pitch, out, ld
             row, column = divmod(start + lane, others)
             lanes = ir.Constant(ir.VectorType(_I32, run), list(range(lane, lane + run)))
             side_by_side = builder.shuffle_vector(dots, dots, lanes)
-            mask = emit.tail_mask(builder, builder.sub(n, _I64(column)), run)
-            emit.store(builder, side_by_side, builder.gep(out_rows[row], [_I64(column)]), mask)
+            tail = emit.Tail(builder, builder.sub(n, _I64(column)), run)
+            emit.store(builder, side_by_side, builder.gep(out_rows[row], [_I64(column)]), tail)
 
 
 @intrinsic(prefer_literal=True)

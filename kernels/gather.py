@@ -41,10 +41,10 @@ def _emit_columns(builder, lines, n, target, pitch):
     """
     count = len(lines)
     side = min(_SIDE, count)
-    mask = emit.tail_mask(builder, n, side)
+    tail = emit.Tail(builder, n, side)
     registers = []
     for first in range(side):
-        pieces = [emit.load(builder, line, side, mask) for line in lines[first::side]]
+        pieces = [emit.load(builder, line, side, tail) for line in lines[first::side]]
         while len(pieces) > 1:
             n_lanes = 2 * pieces[0].type.count
             both = ir.Constant(ir.VectorType(ir.IntType(32), n_lanes), list(range(n_lanes)))

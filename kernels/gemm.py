@@ -62,9 +62,9 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
     the last column is of no account.
     """
     count = emit.lanes_of(b.type.pointee)
-    mask = emit.tail_mask(builder, builder.sub(cols, _I64((nv - 1) * count)), count)
+    tail = emit.Tail(builder, builder.sub(cols, _I64((nv - 1) * count)), count)
     columns = [_I64(v * count) for v in range(nv)]
-    edges = [None] * (nv - 1) + [mask]
+    edges = [None] * (nv - 1) + [tail]
     pitch = _I64(NV * count)
     in_panel, all_rows = source not in (_IN_PLACE, _PACKING), source not in (_IN_PLACE, _REST)
     if in_panel:
@@ -73,9 +73,9 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
     def rows_of(first, stride):
         return emit.row_pointers(builder, first, stride, mr, None if all_rows else rows)
 
-    def load(row, masks):
-        pairs = zip(columns, masks, strict=True)
-        return [emit.load(builder, builder.gep(row, [column]), count, mask) for column, mask in pairs]
+    def load(row, tails):
+        pairs = zip(columns, tails, strict=True)
+        return [emit.load(builder, builder.gep(row, [column]), count, tail) for column, tail in pairs]
 
     a_rows, c_rows = rows_of(a, sai), rows_of(c, ldc)
     accumulators = [[emit.accumulator(builder, b.type.pointee) for _ in columns] for _ in range(mr)]
@@ -108,9 +108,9 @@ def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, l
         for row, sums in zip(c_rows, accumulators, strict=True):
             for before, total in zip(load(row, edges), sums, strict=True):
                 builder.store(builder.fadd(before, builder.load(total)), total)
-    for c_row, sums in zip(c_rows, accumulators, strict=True):
-        for column, mask, total in zip(columns, edges, sums, strict=True):
-            emit.store(builder, builder.load(total), builder.gep(c_row, [column]), mask)
+    for column, edge, totals in zip(columns, edges, zip(*accumulators, strict=True), strict=True):
+        places = [builder.gep(c_row, [column]) for c_row in c_rows]
+        emit.store_rows(builder, [builder.load(total) for total in totals], places, edge)
 
 
 @intrinsic(prefer_literal=True)

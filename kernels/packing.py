@@ -21,7 +21,7 @@ def _emit_strips(builder, mr, k, m, a, lda, panel, pitch):
     """``panel[i // mr * pitch + p * mr + i % mr] = a[p * lda + i]`` for k x m numbers."""
     width = _I64(mr)
     rest = builder.srem(m, width)
-    whole, mask = builder.sub(m, rest), emit.tail_mask(builder, rest, mr)
+    whole, tail = builder.sub(m, rest), emit.Tail(builder, rest, mr)
     source, target = cgutils.alloca_once_value(builder, a), cgutils.alloca_once_value(builder, panel)
     with cgutils.for_range(builder, k):  # row by row: a row is in one page of memory
         row, place = builder.load(source), cgutils.alloca_once_value(builder, builder.load(target))
@@ -29,8 +29,8 @@ def _emit_strips(builder, mr, k, m, a, lda, panel, pitch):
             emit.store(builder, emit.load(builder, builder.gep(row, [i]), mr), builder.load(place))
             builder.store(builder.gep(builder.load(place), [pitch]), place)
         with builder.if_then(builder.icmp_signed(">", rest, _I64(0))):
-            numbers = emit.load(builder, builder.gep(row, [whole]), mr, mask)
-            emit.store(builder, numbers, builder.load(place), mask)
+            numbers = emit.load(builder, builder.gep(row, [whole]), mr, tail)
+            emit.store(builder, numbers, builder.load(place), tail)
         builder.store(builder.gep(row, [lda]), source)
         builder.store(builder.gep(builder.load(target), [width]), target)
 
@@ -42,8 +42,8 @@ def _emit_square(builder, rows, cols, b, ldb, panel, ldp):
     def line(start, i, n, pitch):
         return builder.gep(start, [builder.mul(emit.clamped_row(builder, i, n), pitch)])
 
-    mask = emit.tail_mask(builder, cols, count)
-    registers = [emit.load(builder, line(b, i, rows, ldb), count, mask) for i in range(count)]
+    tail = emit.Tail(builder, cols, count)
+    registers = [emit.load(builder, line(b, i, rows, ldb), count, tail) for i in range(count)]
     registers = emit.transpose(builder, registers)
     for i in reversed(range(count)):  # downwards, so that the last of the repeated rows to be stored is the true one
         emit.store(builder, registers[i], line(panel, i, cols, ldp))

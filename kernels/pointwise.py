@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from .emit import cases, lanes_of, load, splat, steps, store, tail_mask
+from .emit import Tail, cases, lanes_of, load, splat, steps, store_rows
 from .simd import Lanes, absolute, fma
 
 _I1, _I64 = ir.IntType(1), ir.IntType(64)
@@ -20,23 +20,24 @@ def emit_run(builder, n, function, inputs, outputs, constants, flag):
     count = lanes_of(inputs[0].type.pointee)
     whole = builder.and_(n, _I64(-count))
 
-    def apply(start, mask):
-        values = [Lanes(builder, load(builder, builder.gep(p, [start]), count, mask)) for p in inputs]
+    def apply(start, tail):
+        values = [Lanes(builder, load(builder, builder.gep(p, [start]), count, tail)) for p in inputs]
         results = function(*([constants] if constants else []), *values)
-        targets = iter(outputs)
+        stored = []
         for result in results if isinstance(results, tuple) else (results,):
             if isinstance(result, Lanes) and result.element == _I1:
-                inside = result.value if mask is None else builder.and_(result.value, mask)
+                inside = result.value if tail is None else builder.and_(result.value, tail.mask)
                 mark = builder.bitcast(inside, ir.IntType(count))
                 builder.store(builder.or_(builder.load(flag), builder.zext(mark, _I64)), flag)
             else:
-                pointer = builder.gep(next(targets), [start])
-                store(builder, values[0].lift(result), pointer, mask)
+                stored.append(values[0].lift(result))
+        if stored:
+            store_rows(builder, stored, [builder.gep(p, [start]) for p in outputs[: len(stored)]], tail)
 
     with steps(builder, whole, count) as i:
         apply(i, None)
     with builder.if_then(builder.icmp_signed("<", whole, n)):
-        apply(whole, tail_mask(builder, builder.sub(n, whole), count))
+        apply(whole, Tail(builder, builder.sub(n, whole), count))
 
 
 def pointwise(functions, inputs, outputs, n_scalars=0):

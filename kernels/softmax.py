@@ -34,16 +34,16 @@ class _Row:
         """
         builder = self.builder
         with emit.steps(builder, self.k, self.count) as j:
-            mask = emit.tail_mask(builder, builder.sub(self.k, j), self.count)
+            tail = emit.Tail(builder, builder.sub(self.k, j), self.count)
             places = [builder.gep(span, [j]) for span in self.spans]
-            numbers = [Lanes(builder, emit.load(builder, place, self.count, mask)) for place in places]
+            numbers = [Lanes(builder, emit.load(builder, place, self.count, tail)) for place in places]
             before = [Lanes(builder, builder.load(total)) for total in totals]
             results = function(*numbers, *before)
             for place, result in zip(places, results[: len(places)], strict=True):
                 if result is not None:
-                    emit.store(builder, result.value, place, mask)
+                    emit.store(builder, result.value, place, tail)
             for total, old, new in zip(totals, before, results[len(places) :], strict=True):
-                builder.store(builder.select(mask, new.value, old.value), total)
+                builder.store(builder.select(tail.mask, new.value, old.value), total)
 
     def across(self, operation, total):
         """The sum ("add") or the maximum ("max") over the numbers of a row of a running value, in every lane."""
@@ -87,10 +87,10 @@ class _ShortRows(_Columns):
         """`rows` of the lanes are in use. The spans at `inputs` are read; `store` writes those at `outputs`."""
         super().__init__(builder, k, spans, None)
         self.rows, self.outputs = rows, outputs
-        self.mask = emit.tail_mask(builder, k, self.count)
+        self.tail = emit.Tail(builder, k, self.count)
         self.columns = [cgutils.alloca_once(builder, ir.ArrayType(self.vector, self.count)) for _ in spans]
         for i in inputs:
-            lanes = [emit.load(builder, self._row(spans[i], lane), self.count, self.mask) for lane in range(self.count)]
+            lanes = [emit.load(builder, self._row(spans[i], lane), self.count, self.tail) for lane in range(self.count)]
             for j, column in enumerate(emit.transpose(builder, lanes)):
                 emit.store(builder, column, self._column(i, _I64(j)))
 
@@ -108,8 +108,8 @@ class _ShortRows(_Columns):
         for i in self.outputs:
             places = [self._column(i, _I64(j)) for j in range(self.count)]
             columns = [emit.load(builder, place, self.count) for place in places]
-            for lane, row in enumerate(emit.transpose(builder, columns)):
-                emit.store(builder, row, self._row(self.spans[i], lane), self.mask)
+            rows = [self._row(self.spans[i], lane) for lane in range(self.count)]
+            emit.store_rows(builder, emit.transpose(builder, columns), rows, self.tail)
 
 
 def _emit_softmax(row):

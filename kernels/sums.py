@@ -18,12 +18,12 @@ def _emit_column_sums(builder, rows, cols, x, pitch, out):
     count = emit.lanes_of(x.type.pointee)
     whole = builder.and_(rows, _I64(-_CHAINS))
     with emit.steps(builder, cols, count) as j:
-        mask = emit.tail_mask(builder, builder.sub(cols, j), count)
+        tail = emit.Tail(builder, builder.sub(cols, j), count)
         sums = [emit.accumulator(builder, x.type.pointee) for _ in range(_CHAINS)]
         start = builder.gep(x, [j])
 
-        def add(row, total, start=start, mask=mask):
-            number = emit.load(builder, builder.gep(start, [builder.mul(row, pitch)]), count, mask)
+        def add(row, total, start=start, tail=tail):
+            number = emit.load(builder, builder.gep(start, [builder.mul(row, pitch)]), count, tail)
             builder.store(builder.fadd(builder.load(total), number), total)
 
         with emit.steps(builder, whole, _CHAINS) as row:
@@ -36,7 +36,7 @@ def _emit_column_sums(builder, rows, cols, x, pitch, out):
             for low, high in zip(sums[:half], sums[half:], strict=True):
                 builder.store(builder.fadd(builder.load(low), builder.load(high)), low)
             sums = sums[:half]
-        emit.store(builder, builder.load(sums[0]), builder.gep(out, [j]), mask)
+        emit.store(builder, builder.load(sums[0]), builder.gep(out, [j]), tail)
 
 
 @intrinsic
@@ -61,14 +61,14 @@ def _emit_row_sums(builder, rows, cols, x, pitch, out, weights=None, start=None)
     total = cgutils.alloca_once(builder, zero.type)
     totals = cgutils.alloca_once(builder, zero.type, size=count)
     whole_cols = builder.and_(cols, _I64(-count))
-    rest = emit.tail_mask(builder, builder.sub(cols, whole_cols), count)
+    rest = emit.Tail(builder, builder.sub(cols, whole_cols), count)
 
-    def numbers(source, j, mask):
-        return simd.Lanes(builder, emit.load(builder, builder.gep(source, [j]), count, mask))
+    def numbers(source, j, tail):
+        return simd.Lanes(builder, emit.load(builder, builder.gep(source, [j]), count, tail))
 
-    def add(row, j, mask):
-        number, before = numbers(row, j, mask), simd.Lanes(builder, builder.load(total))
-        after = before + number if weights is None else simd.fma(number, numbers(weights, j, mask), before)
+    def add(row, j, tail):
+        number, before = numbers(row, j, tail), simd.Lanes(builder, builder.load(total))
+        after = before + number if weights is None else simd.fma(number, numbers(weights, j, tail), before)
         builder.store(after.value, total)
 
     def total_of(index):
@@ -140,8 +140,8 @@ def _sum_of_squares_lowered(typing_context, n, x):
         with emit.steps(builder, n, _CHAINS * count) as j:
             for i, total in enumerate(totals):
                 at = builder.add(j, _I64(i * count))
-                mask = emit.tail_mask(builder, builder.sub(n, at), count)
-                value = emit.load(builder, builder.gep(x, [at]), count, mask)
+                tail = emit.Tail(builder, builder.sub(n, at), count)
+                value = emit.load(builder, builder.gep(x, [at]), count, tail)
                 number = value if value.type == wide else builder.fpext(value, wide)
                 emit.accumulate(builder, number, number, total)
         a, b, c, d = (builder.load(total) for total in totals)
