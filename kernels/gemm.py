@@ -12,9 +12,9 @@ chains of multiply-adds over k, wherever its tile lies: results do not depend on
 chain has KC terms; the sums of the chains are added up, which loses far fewer digits than a single long chain.
 
 The first tile of a panel of B, up to KC rows of NV registers, reads it in place and packs it on its way, for the rows
-of tiles below to read: there it lies in one piece, in whole registers. (B that is stored transposed is packed before:
-packing.py.) Where B is large, A that is stored transposed is packed, too: in strips of MR columns, one for each row of
-tiles.
+of tiles below to read: there it lies in one piece, in whole registers. (B that is stored transposed, or is large, is
+packed before: packing.py.) Where B is large, A that is stored transposed is packed, too: in strips of MR columns, one
+for each row of tiles.
 
 Names are the literature's (Goto & van de Geijn 2008, BLIS): MR the rows of a tile, KC the depth of a panel.
 """
@@ -27,17 +27,23 @@ from numba.extending import intrinsic
 
 from . import emit, simd, spans
 from ._jit import inlined, routine
-from .packing import pack_strips, pack_transposed
+from .packing import pack_panels, pack_strips, pack_transposed
 from .spans import advance
 
 _I64 = ir.IntType(64)
 
 # 24 accumulators of 32 registers leave room for a row of B and a broadcast. Of 16 registers AVX2 needs one for the
 # mask, and SSE2, which has no fused multiply-add, one for the product. Larger tiles spill to the stack.
-MR, NV = (8, 3) if simd.REGISTERS == 32 else (5, 2) if simd.REGISTER_BYTES == 32 else (4, 2)
+MR, NV = (8, 3) if simd.REGISTERS == 32 else (6, 2) if simd.REGISTER_BYTES == 32 else (4, 2)
 KC_BYTES = 2048  # of a row of A: KC is 512 numbers of float32, 256 of float64
+# So many panels of B are multiplied together, 48 columns or more: then B is read in runs of several cache lines, and
+# MR rows of A serve all of them while the first cache holds these.
+_PANELS = {64: 1, 32: 4, 16: 8}[simd.REGISTER_BYTES]
+# Narrow panels of a B of more numbers are packed before the first tile, which would wait for each of their cache lines.
+_COPY_SIZE = 32768
 # Packing A pays from so many rows, and where B outgrows what stays in the first cache by itself.
 _PACK_ROWS, _PACK_SIZE = 48, 4096
+_STRIP = 1 << (MR - 1).bit_length()  # numbers from one column of a strip of A to the next
 # Where a tile finds B: in place, all of it; in place, and it leaves in the panel what it has seen; in the panel; in one
 # of NV registers that the first cache does not hold; or in either panel, as the last tile, with fewer than MR rows. The
 # three between always have MR.
@@ -49,9 +55,10 @@ _SINGLE_ROW = 8, 4, 2, 1  # registers of columns at a time where C is a single r
 _STRIP_GAP = 16  # numbers between strips of A, lest their rows share one place of the first cache
 # Rows of A that are packed together, more where k < KC: they are to stay in the second cache, of which CPUs with
 # AVX-512 have 1 MiB or more. A block of dW has as many (updates.py).
-MC = 128 if simd.REGISTER_BYTES == 64 else 64
-# Bytes: a panel of B, and those rows of A.
-_B_PANEL, _A_PANEL = KC_BYTES // 4 * NV * simd.REGISTER_BYTES, MC * (KC_BYTES + 8 * _STRIP_GAP)
+MC = {64: 128, 32: 72, 16: 64}[simd.REGISTER_BYTES]
+# Bytes: the panels of B, and those rows of A.
+_B_PANELS = KC_BYTES // 4 * NV * simd.REGISTER_BYTES * _PANELS
+_A_PANEL = MC // MR * (_STRIP * KC_BYTES + 8 * _STRIP_GAP)
 
 
 def _emit_tile(builder, mr, nv, source, rows, cols, k, a, sai, sak, b, ldb, s, lds, c, ldc, panel):
@@ -172,14 +179,35 @@ def _single_row(n, k, depth, lanes, a, sak, b, sbk, sbj, s, c, panel):
 
 
 @inlined
-def _tiles(source, m, cols, nv, k, a, next_a, sai, sak, b, ldb, s, lds, c, ldc, panel):
-    """``C = S + A @ B`` for `nv` registers of columns: tile under tile, A's rows for one `next_a` after another's."""
+def _registers(left):
+    """Registers of columns that are multiplied together, of `left`: some panels of NV, or one that is narrower.
+
+    One register more than a panel becomes two equal panels, not a wide and a narrow one.
+    """
+    if left <= NV:
+        return left
+    if left == NV + 1:
+        return (left + 1) // 2
+    rest = left % NV + (NV if NV > 2 and left % NV == 1 else 0)
+    return min(left - rest, _PANELS * NV)
+
+
+@inlined
+def _tiles(source, m, n, nv, lanes, k, a, next_a, sai, sak, b, ldb, s, lds, c, ldc, panels):
+    """``C = S + A @ B`` for one or more panels of `nv` registers: row of tiles under row of tiles.
+
+    A's rows for one start `next_a` after another's.
+    """
     panel_source = _DEEP_PANEL if nv == NV and k * NV * simd.REGISTER_BYTES > _HELD else _PANEL
     for i in range(0, m, MR):
-        rows, si, ci = min(MR, m - i), advance(s, i * lds), advance(c, i * ldc)
+        rows, s_row, c_row = min(MR, m - i), advance(s, i * lds), advance(c, i * ldc)
         if source == _PANEL:
             source = panel_source if rows == MR else _REST
-        _tile(MR, nv, source, rows, cols, k, a, sai, sak, b, ldb, si, lds, ci, ldc, panel)
+        j = 0
+        while j < n:
+            bj, sj, cj, panel = advance(b, j), advance(s_row, j), advance(c_row, j), advance(panels, k * j)
+            _tile(MR, nv, source, rows, min(nv * lanes, n - j), k, a, sai, sak, bj, ldb, sj, lds, cj, ldc, panel)
+            j += NV * lanes
         source, a = _PANEL, advance(a, next_a)
 
 
@@ -204,39 +232,42 @@ def _gemm_lowered(m, n, k, a, sai, sak, b, sbk, sbj, s, lds, c, ldc):
     """
     lanes = spans.lanes(c)
     depth = min(max(k, 1), KC_BYTES * lanes // simd.REGISTER_BYTES)
-    a_panel, b_panel = _stack_memory(c, _A_PANEL), _stack_memory(c, _B_PANEL)
+    a_panel, b_panels = _stack_memory(c, _A_PANEL), _stack_memory(c, _B_PANELS)
     if m == 1:
-        _single_row(n, k, depth, lanes, a, sak, b, sbk, sbj, s, c, b_panel)
+        _single_row(n, k, depth, lanes, a, sak, b, sbk, sbj, s, c, b_panels)
         return
     # a row of A is spread over all rows of x
     packs_a = sai == 1 and sak != 1 and m >= _PACK_ROWS and k * n > _PACK_SIZE
     together = m
     if packs_a:
-        together = _A_PANEL * lanes // (simd.REGISTER_BYTES * (MR * depth + _STRIP_GAP)) * MR
+        together = _A_PANEL * lanes // (simd.REGISTER_BYTES * (_STRIP * depth + _STRIP_GAP)) * MR
     i = 0
     while i < m:  # not range: it would divide by its step, for longer than a small product takes
         rows = min(together, m - i)
-        source = _PANEL if sbj != 1 else _PACKING if rows > MR else _IN_PLACE
+        copied = _PANELS > 1 and sbj == 1 and rows > MR and k * sbk > _COPY_SIZE
+        source = _PANEL if copied or sbj != 1 else _PACKING if rows > MR else _IN_PLACE
         block_s, s_stride = advance(s, i * lds), lds
         p = 0
         while p < k or p == 0:
             kc = min(depth, k - p)
             block_a, next_a, row_stride, col_stride = advance(a, i * sai + p * sak), MR * sai, sai, sak
             if packs_a:
-                next_a = MR * kc + _STRIP_GAP
-                pack_strips(MR, kc, rows, block_a, sak, a_panel, next_a)
-                block_a, col_stride = a_panel, MR
+                next_a = _STRIP * kc + _STRIP_GAP
+                pack_strips(MR, _STRIP, kc, rows, block_a, sak, a_panel, next_a)
+                block_a, col_stride = a_panel, _STRIP
             j = 0
             while j < n:
-                left = (n - j + lanes - 1) // lanes
-                nv = (NV + 1) // 2 if left == NV + 1 else min(NV, left)  # two equal panels, not a wide and a narrow one
-                cols = min(nv * lanes, n - j)
-                block_b = advance(b, p * sbk + j * sbj)
-                if sbj != 1:
-                    pack_transposed(kc, cols, block_b, sbj, b_panel, NV * lanes)
+                registers = _registers((n - j + lanes - 1) // lanes)
+                cols, block_b = min(registers * lanes, n - j), advance(b, p * sbk + j * sbj)
+                if copied:
+                    pack_panels(NV, kc, cols, block_b, sbk, b_panels)
+                elif sbj != 1:
+                    for q in range(0, cols, NV * lanes):
+                        width, panel = min(NV * lanes, cols - q), advance(b_panels, kc * q)
+                        pack_transposed(kc, width, advance(block_b, q * sbj), sbj, panel, NV * lanes)
                 _tiles(
-                    source, rows, cols, nv, kc, block_a, next_a, row_stride, col_stride, block_b, sbk,
-                    advance(block_s, j), s_stride, advance(c, i * ldc + j), ldc, b_panel,
+                    source, rows, cols, min(NV, registers), lanes, kc, block_a, next_a, row_stride, col_stride,
+                    block_b, sbk, advance(block_s, j), s_stride, advance(c, i * ldc + j), ldc, b_panels,
                 )  # fmt: skip
                 j += cols
             block_s, s_stride = advance(c, i * ldc), ldc  # further blocks of k are added to the first one

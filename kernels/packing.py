@@ -15,24 +15,31 @@ from ._jit import inlined
 from .spans import advance
 
 _I64 = ir.IntType(64)
+_AHEAD = 4  # rows of B that are asked for before they are read
 
 
-def _emit_strips(builder, mr, k, m, a, lda, panel, pitch):
-    """``panel[i // mr * pitch + p * mr + i % mr] = a[p * lda + i]`` for k x m numbers."""
-    width = _I64(mr)
-    rest = builder.srem(m, width)
-    whole, tail = builder.sub(m, rest), emit.Tail(builder, rest, mr)
+def _emit_strips(builder, mr, width, k, m, a, lda, panel, pitch):
+    """``panel[i // mr * pitch + p * width + i % mr] = a[p * lda + i]`` for k x m numbers."""
+    zero = _I64(0)
+    # strips of which a whole register can be read: it reaches into the next one where `width` is more than `mr`
+    whole = builder.sdiv(builder.sub(builder.add(m, _I64(mr)), _I64(width)), _I64(mr))
+    whole = builder.mul(builder.select(builder.icmp_signed(">", whole, zero), whole, zero), _I64(mr))
+    rest = builder.sub(m, whole)
     source, target = cgutils.alloca_once_value(builder, a), cgutils.alloca_once_value(builder, panel)
     with cgutils.for_range(builder, k):  # row by row: a row is in one page of memory
         row, place = builder.load(source), cgutils.alloca_once_value(builder, builder.load(target))
-        with emit.steps(builder, whole, mr) as i:
-            emit.store(builder, emit.load(builder, builder.gep(row, [i]), mr), builder.load(place))
+
+        def copy(start, tail=None, row=row, place=place):
+            numbers = emit.load(builder, builder.gep(row, [start]), width, tail)
+            emit.store(builder, numbers, builder.load(place))
             builder.store(builder.gep(builder.load(place), [pitch]), place)
-        with builder.if_then(builder.icmp_signed(">", rest, _I64(0))):
-            numbers = emit.load(builder, builder.gep(row, [whole]), mr, tail)
-            emit.store(builder, numbers, builder.load(place), tail)
+
+        with emit.steps(builder, whole, mr) as i:
+            copy(i)
+        with emit.steps(builder, rest, mr) as i:
+            copy(builder.add(whole, i), emit.Tail(builder, builder.sub(rest, i), width))
         builder.store(builder.gep(row, [lda]), source)
-        builder.store(builder.gep(builder.load(target), [width]), target)
+        builder.store(builder.gep(builder.load(target), [_I64(width)]), target)
 
 
 def _emit_square(builder, rows, cols, b, ldb, panel, ldp):
@@ -49,16 +56,57 @@ def _emit_square(builder, rows, cols, b, ldb, panel, ldp):
         emit.store(builder, registers[i], line(panel, i, cols, ldp))
 
 
+def _emit_panels(builder, nv, k, cols, b, ldb, panels):
+    """``panels[j // w * k * w + p * w + j % w] = b[p * ldb + j]`` for k x cols numbers, w those of nv registers."""
+    count = emit.lanes_of(b.type.pointee)
+    width = _I64(nv * count)
+    pitch = builder.mul(k, width)
+    rest = builder.srem(cols, width)
+    whole = builder.sub(cols, rest)
+    tails = [emit.Tail(builder, builder.sub(rest, _I64(v * count)), count) for v in range(nv)]
+    source, target = cgutils.alloca_once_value(builder, b), cgutils.alloca_once_value(builder, panels)
+    with cgutils.for_range(builder, k):
+        row, place = builder.load(source), cgutils.alloca_once_value(builder, builder.load(target))
+        next_row = builder.gep(row, [builder.mul(ldb, _I64(_AHEAD))])
+
+        def copy(start, tails, row=row, place=place, next_row=next_row):
+            emit.prefetch(builder, builder.gep(next_row, [start]))
+            for v, tail in enumerate(tails):
+                numbers = emit.load(builder, builder.gep(row, [builder.add(start, _I64(v * count))]), count, tail)
+                emit.store(builder, numbers, builder.gep(builder.load(place), [_I64(v * count)]))
+            builder.store(builder.gep(builder.load(place), [pitch]), place)
+
+        with emit.steps(builder, whole, nv * count) as j:
+            copy(j, [None] * nv)
+        with builder.if_then(builder.icmp_signed(">", rest, _I64(0))):
+            copy(whole, tails)
+        builder.store(builder.gep(row, [ldb]), source)
+        builder.store(builder.gep(builder.load(target), [width]), target)
+
+
 @intrinsic(prefer_literal=True)
-def pack_strips(typing_context, mr, k, m, a, lda, panel, pitch):
-    """``panel[i // mr * pitch + p * mr + i % mr] = a[p * lda + i]`` for k x m numbers: strips of `mr` columns."""
+def pack_panels(typing_context, nv, k, cols, b, ldb, panels):
+    """``panels[j // w * k * w + p * w + j % w] = b[p * ldb + j]`` for k x cols numbers, w those of nv registers."""
 
     def generate(context, builder, signature, arguments):
-        _emit_strips(builder, mr.literal_value, *arguments[1:])
+        _emit_panels(builder, nv.literal_value, *arguments[1:])
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(mr, i, i, a, i, panel, i), generate
+    return types.void(nv, i, i, b, i, panels), generate
+
+
+@intrinsic(prefer_literal=True)
+def pack_strips(typing_context, mr, width, k, m, a, lda, panel, pitch):
+    """``panel[i // mr * pitch + p * width + i % mr] = a[p * lda + i]`` for k x m numbers, in
+    strips of `mr` columns."""
+
+    def generate(context, builder, signature, arguments):
+        _emit_strips(builder, mr.literal_value, width.literal_value, *arguments[2:])
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(mr, width, i, i, a, i, panel, i), generate
 
 
 @intrinsic

@@ -23,7 +23,8 @@ from fastmlp.kernels.spans import span
 
 FLOATS = [np.float32, np.float64]
 CANARY = 77.0
-MR, NV, PACK_ROWS, PACK_SIZE = gemm.MR, gemm.NV, gemm._PACK_ROWS, gemm._PACK_SIZE
+MR, NV, PANELS = gemm.MR, gemm.NV, gemm._PANELS
+PACK_ROWS, PACK_SIZE, COPY_SIZE = gemm._PACK_ROWS, gemm._PACK_SIZE, gemm._COPY_SIZE
 
 
 @numba.njit
@@ -44,7 +45,7 @@ def depth(dtype):
 
 def rows_of_a(dtype):
     """The rows of A that are packed together where k is KC or more."""
-    strip = (MR * depth(dtype) + gemm._STRIP_GAP) * np.dtype(dtype).itemsize
+    strip = (gemm._STRIP * depth(dtype) + gemm._STRIP_GAP) * np.dtype(dtype).itemsize
     return gemm._A_PANEL // strip * MR
 
 
@@ -123,8 +124,8 @@ class Operands:
 def test_every_edge_of_the_tiling(a_stored, b_stored, s_kind, dtype):
     """On both sides of every boundary: tiles, the two ways to halve what is left of the columns, blocks of k."""
     w, kc = lanes(dtype), depth(dtype)
-    registers = [1, 2, NV, NV + 1, NV + 2, 2 * NV, 2 * NV + 1]
-    columns = sorted({0, 1, 2 * NV * w + 5, *(r * w + d for r in registers for d in (-1, 0, 1))} - {2 * NV * w + w + 1})
+    registers = [1, 2, NV, NV + 1, NV + 2, 2 * NV, 2 * NV + 1, PANELS * NV + 1]
+    columns = sorted({0, 1, 2 * NV * w + 5, *(r * w + d for r in registers for d in (-1, 0, 1))})
     operands = Operands(2 * MR + 3, columns[-1], 2 * kc + 1)
     for m, n in some(product([0, 1, 2, MR - 1, MR, MR + 1, 2 * MR + 3], columns)):
         for k in (0, 1, 17, kc + 1) if m % 2 else (0, 2, kc - 1, kc, 2 * kc + 1):
@@ -147,7 +148,9 @@ def around(n):
 @pytest.mark.parametrize("dtype", FLOATS)
 @in_every_way
 def test_both_sides_of_what_is_packed(a_stored, b_stored, s_kind, dtype):
-    """Rows around the least that B is packed for, and around the rows of A that are packed together; sizes likewise."""
+    """Rows around the least that B is packed for, and around the rows of A that are packed together; sizes likewise.
+
+    And sizes of B around those that are copied."""
     w, kc, together = lanes(dtype), depth(dtype), rows_of_a(dtype)
     assert PACK_SIZE % 64 == 0, "the sizes below lie around it"
     sizes = [(n, PACK_SIZE // 64) for n in around(64)]  # (n, k)
@@ -157,6 +160,10 @@ def test_both_sides_of_what_is_packed(a_stored, b_stored, s_kind, dtype):
         operands.check(m, n, k, dtype, a_stored, b_stored, s_kind)
     for m, n, k in [(PACK_ROWS, 1, PACK_SIZE), (PACK_ROWS, 1, PACK_SIZE - 1), (together + 1, NV * w + 1, 2 * kc + 7)]:
         operands.check(m, n, k, dtype, a_stored, b_stored, s_kind)
+    k = kc + 3  # a B of so many columns is as large as those that are copied, or a little smaller
+    wide = Operands(2 * MR + 1, COPY_SIZE // k + 1, k)
+    for m, n in some(product((MR, MR + 1, 2 * MR + 1), (COPY_SIZE // k - 1, COPY_SIZE // k, COPY_SIZE // k + 1))):
+        wide.check(m, n, k, dtype, a_stored, b_stored, s_kind)
     for k in (0, 1):  # nothing to pack
         operands.check(PACK_ROWS, 2 * NV * w, k, dtype, a_stored, b_stored, s_kind)
 
@@ -408,8 +415,9 @@ GUARDED = """
             columns = (1, w - 1, w, w + 1, 2 * w, gemm.NV * w - 1, gemm.NV * w + 1)
             shapes = [*product((1, gemm.MR - 1, gemm.MR, gemm.MR + 1), columns, (1, 7, kc + 1))]
             shapes += [(1, n, 3) for n in (3 * w, 4 * w - 1, 7 * w + 1, 8 * w - 1, 13 * w + 1)]
-            together = gemm._A_PANEL // (itemsize * (gemm.MR * kc + gemm._STRIP_GAP)) * gemm.MR
+            together = gemm._A_PANEL // (itemsize * (gemm._STRIP * kc + gemm._STRIP_GAP)) * gemm.MR
             shapes += product((gemm._PACK_ROWS, together - 1, together + 1), (gemm.NV * w + 1, 4 * w), (kc + 1,))
+            shapes += [(gemm.MR + 1, gemm._COPY_SIZE // (kc + 1) + extra, kc + 1) for extra in (1, w)]
             for m, n, k in shapes:
                 a, b, s = (rng.integers(-4, 5, shape).astype(float) for shape in ((m, k), (k, n), (1, n)))
                 vs, vc = put(s), put(np.zeros((m, n)))
