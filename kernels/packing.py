@@ -2,7 +2,7 @@
 
 In its own place a block of B or A is spread over as many memory pages as it has rows, and rows a power of two apart
 share a few places of the cache. The same copy turns a transposed B round, so that ``delta @ W.T`` needs no other copy
-of W. (B that is not transposed is packed by the first tile that reads it: gemm.py.)
+of W. (A small B that is not transposed is packed by the first tile that reads it: gemm.py.)
 """
 
 from llvmlite import ir
