@@ -18,8 +18,11 @@ _I64 = ir.IntType(64)
 _AHEAD = 4  # rows of B that are asked for before they are read
 
 
-def _emit_strips(builder, mr, width, k, m, a, lda, panel, pitch):
-    """``panel[i // mr * pitch + p * width + i % mr] = a[p * lda + i]`` for k x m numbers."""
+def _emit_strips(builder, mr, width, k, m, a, lda, panel, pitch, ahead=0):
+    """``panel[i // mr * pitch + p * width + i % mr] = a[p * lda + i]`` for k x m numbers.
+
+    Rows of a are asked for `ahead` rows before they are read, if that is not 0.
+    """
     zero = _I64(0)
     # strips of which a whole register can be read: it reaches into the next one where `width` is more than `mr`
     whole = builder.sdiv(builder.sub(builder.add(m, _I64(mr)), _I64(width)), _I64(mr))
@@ -30,6 +33,9 @@ def _emit_strips(builder, mr, width, k, m, a, lda, panel, pitch):
         row, place = builder.load(source), cgutils.alloca_once_value(builder, builder.load(target))
 
         def copy(start, tail=None, row=row, place=place):
+            if ahead:
+                later = builder.gep(row, [builder.mul(lda, _I64(ahead))])
+                emit.prefetch(builder, builder.gep(later, [start]))
             numbers = emit.load(builder, builder.gep(row, [start]), width, tail)
             emit.store(builder, numbers, builder.load(place))
             builder.store(builder.gep(builder.load(place), [pitch]), place)
@@ -56,40 +62,14 @@ def _emit_square(builder, rows, cols, b, ldb, panel, ldp):
         emit.store(builder, registers[i], line(panel, i, cols, ldp))
 
 
-def _emit_panels(builder, nv, k, cols, b, ldb, panels):
-    """``panels[j // w * k * w + p * w + j % w] = b[p * ldb + j]`` for k x cols numbers, w those of nv registers."""
-    count = emit.lanes_of(b.type.pointee)
-    width = _I64(nv * count)
-    pitch = builder.mul(k, width)
-    rest = builder.srem(cols, width)
-    whole = builder.sub(cols, rest)
-    tails = [emit.Tail(builder, builder.sub(rest, _I64(v * count)), count) for v in range(nv)]
-    source, target = cgutils.alloca_once_value(builder, b), cgutils.alloca_once_value(builder, panels)
-    with cgutils.for_range(builder, k):
-        row, place = builder.load(source), cgutils.alloca_once_value(builder, builder.load(target))
-        next_row = builder.gep(row, [builder.mul(ldb, _I64(_AHEAD))])
-
-        def copy(start, tails, row=row, place=place, next_row=next_row):
-            emit.prefetch(builder, builder.gep(next_row, [start]))
-            for v, tail in enumerate(tails):
-                numbers = emit.load(builder, builder.gep(row, [builder.add(start, _I64(v * count))]), count, tail)
-                emit.store(builder, numbers, builder.gep(builder.load(place), [_I64(v * count)]))
-            builder.store(builder.gep(builder.load(place), [pitch]), place)
-
-        with emit.steps(builder, whole, nv * count) as j:
-            copy(j, [None] * nv)
-        with builder.if_then(builder.icmp_signed(">", rest, _I64(0))):
-            copy(whole, tails)
-        builder.store(builder.gep(row, [ldb]), source)
-        builder.store(builder.gep(builder.load(target), [width]), target)
-
-
 @intrinsic(prefer_literal=True)
 def pack_panels(typing_context, nv, k, cols, b, ldb, panels):
     """``panels[j // w * k * w + p * w + j % w] = b[p * ldb + j]`` for k x cols numbers, w those of nv registers."""
 
     def generate(context, builder, signature, arguments):
-        _emit_panels(builder, nv.literal_value, *arguments[1:])
+        _, k, cols, b, ldb, panels = arguments
+        width = nv.literal_value * emit.lanes_of(b.type.pointee)
+        _emit_strips(builder, width, width, k, cols, b, ldb, panels, builder.mul(k, _I64(width)), _AHEAD)
         return context.get_dummy_value()
 
     i = types.int64
@@ -98,8 +78,7 @@ def pack_panels(typing_context, nv, k, cols, b, ldb, panels):
 
 @intrinsic(prefer_literal=True)
 def pack_strips(typing_context, mr, width, k, m, a, lda, panel, pitch):
-    """``panel[i // mr * pitch + p * width + i % mr] = a[p * lda + i]`` for k x m numbers, in
-    strips of `mr` columns."""
+    """``panel[i // mr * pitch + p * width + i % mr] = a[p * lda + i]`` for k x m numbers: strips of `mr`."""
 
     def generate(context, builder, signature, arguments):
         _emit_strips(builder, mr.literal_value, width.literal_value, *arguments[2:])
